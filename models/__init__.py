@@ -1,0 +1,1 @@
+"""Detection mathematics: assignment, losses, their explanation, and small detectors."""

@@ -1,0 +1,5 @@
+"""Assigners, one file each."""
+
+from posneg.models.registry import Registry
+
+assigner = Registry("assigner", __name__)

@@ -1,0 +1,1 @@
+"""Label assignment and loss of object detectors, made plain."""
