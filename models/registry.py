@@ -41,7 +41,9 @@ class Registry(Generic[F]):
         """Register `function` under its own name; two of one name are a mistake."""
         name = function.__name__
         if self._functions.setdefault(name, function) is not function:
-            raise ValueError(f"{function.__module__} and {self._functions[name].__module__} both define {name}")
+            raise ValueError(
+                f"{function.__module__} and {self._functions[name].__module__} both define {name}"
+            )
         return function
 
     def __iter__(self) -> Iterator[str]:
@@ -61,7 +63,9 @@ class Registry(Generic[F]):
     def names(self) -> tuple[str, ...]:
         """Every name, sorted, without importing anything."""
         folder = Path(__file__).parent / self.package.rsplit(".", 1)[-1]
-        return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
+        return tuple(
+            sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
+        )
 
     def bind(self, name: str, options: Mapping[str, object]) -> "partial[Any]":
         """The function with its options checked and fixed; raises `OptionError` for the first that does not fit."""
@@ -88,7 +92,9 @@ def check(function: Callable[..., Any], options: Mapping[str, object]) -> Iterat
     hints = typing.get_type_hints(function, include_extras=True)
     for name, value in options.items():
         if name not in known:
-            yield OptionError(f"no option {name!r}; {function.__name__} has {', '.join(known) or 'none'}", (name,))
+            yield OptionError(
+                f"no option {name!r}; {function.__name__} has {', '.join(known) or 'none'}", (name,)
+            )
         elif wrong := mismatch(value, hints[name]):
             yield OptionError(f"{value!r} {wrong}", (name,))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,25 @@ class ClassScores:
         assert values is not None, "class scores need logits or probabilities"
         return values
 
+    @property
+    def all_probabilities(self) -> Float[Tensor, "N C"]:
+        """Every score as a probability."""
+        return self.values.sigmoid() if self.logits is not None else self.values
+
+    @property
+    def log_complement(self) -> Float[Tensor, "N C"]:
+        """ln(1 - p): -softplus(x) from logits; from probabilities at least -100, as torch's binary cross-entropy."""
+        if self.logits is not None:
+            return -functional.softplus(self.logits)
+        return torch.log1p(-self.values).clamp(min=-100)
+
+    @property
+    def log_odds(self) -> Float[Tensor, "N C"]:
+        """ln(p) - ln(1 - p): the logits themselves; from probabilities each logarithm is at least -100."""
+        if self.logits is not None:
+            return self.logits
+        return self.values.log().clamp(min=-100) - self.log_complement
+
     def probability(self, rows: Int[Tensor, "P"], classes: Int[Tensor, "P"]) -> Float[Tensor, "P"]:
         """The probability of one class for each of some rows."""
         picked = self.values[rows, classes]
@@ -49,7 +69,8 @@ class Predictions:
     """What a head says about every anchor point, decoded boxes beside the raw columns they came from.
 
     `boxes` are xyxy in pixels. `points` and `strides` are in pixels; `ltrb` and `dfl` (logits over bins, sides
-    left, top, right, bottom) count strides; `deltas` are relative to `anchors`.
+    left, top, right, bottom) count strides; `deltas` are relative to `anchors`. Rows that are not `finite` take no
+    part; None means that all are.
     """
 
     boxes: Float[Tensor, "N 4"]
@@ -61,6 +82,7 @@ class Predictions:
     ltrb: Float[Tensor, "N 4"] | None = None
     dfl: Float[Tensor, "N 4 R"] | None = None
     deltas: Float[Tensor, "N 4"] | None = None
+    finite: Bool[Tensor, "N"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

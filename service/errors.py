@@ -128,6 +128,8 @@ def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
     }
     if error.faults:
-        body["errors"] = [{"pointer": f.pointer, "detail": f.detail, "code": f.code} for f in error.faults[:100]]
+        body["errors"] = [
+            {"pointer": f.pointer, "detail": f.detail, "code": f.code} for f in error.faults[:100]
+        ]
         body["errors_total"] = len(error.faults)
     return body

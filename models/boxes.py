@@ -1,0 +1,138 @@
+"""Geometry of axis-aligned boxes, xyxy, pair by pair: row i of one tensor against row i of the other.
+
+The overlap functions of the frameworks differ in where they add which epsilon, which decides golden vectors
+at the 1e-6 level and what a degenerate box gives. Each variant is its own function, named after its origin.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+Boxes = Float[Tensor, "*P 4"]
+Values = Float[Tensor, "*P"]
+
+DELTA_CLIP = math.log(1000 / 16)  # log ratios beyond this are clipped before exp, as torchvision does
+
+
+def extents(boxes: Boxes) -> tuple[Values, Values]:
+    """Widths and heights, negative for an inverted box."""
+    return boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+
+
+def area(boxes: Boxes) -> Values:
+    """Width times height."""
+    width, height = extents(boxes)
+    return width * height
+
+
+def centers(boxes: Boxes) -> Float[Tensor, "*P 2"]:
+    """Centre points (x, y)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def intersection(a: Boxes, b: Boxes) -> Values:
+    """Shared area, 0 for boxes apart."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    return (high - low).clamp(min=0).prod(-1)
+
+
+def hull_extents(a: Boxes, b: Boxes) -> tuple[Values, Values]:
+    """Width and height of the smallest box around both."""
+    low, high = torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
+    return (high - low).unbind(-1)
+
+
+def iou(a: Boxes, b: Boxes) -> Values:
+    """Intersection over union; 0 where the union is empty. torchvision's `box_iou` but for its NaN there."""
+    shared = intersection(a, b)
+    union = area(a) + area(b) - shared
+    return torch.where(union > 0, shared / torch.where(union > 0, union, 1), 0)
+
+
+def iou_mmdet(a: Boxes, b: Boxes) -> Values:
+    """mmdet `bbox_overlaps`: the union is at least 1e-6."""
+    shared = intersection(a, b)
+    return shared / (area(a) + area(b) - shared).clamp(min=1e-6)
+
+
+def iou_ppdet(a: Boxes, b: Boxes) -> Values:
+    """PaddleDetection `batch_iou_similarity`: extents at least 0, 1e-9 added to the union."""
+    shared = intersection(a, b)
+    areas = [w.clamp(min=0) * h.clamp(min=0) for w, h in (extents(a), extents(b))]
+    return shared / (areas[0] + areas[1] - shared + 1e-9)
+
+
+def iof(a: Boxes, b: Boxes) -> Values:
+    """Intersection over the area of `a`, which is at least 1e-6 (mmdet, mode `iof`)."""
+    return intersection(a, b) / area(a).clamp(min=1e-6)
+
+
+def center_distance_squared(a: Boxes, b: Boxes) -> Values:
+    """Squared distance of the centres."""
+    return ((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) ** 2).sum(-1) / 4
+
+
+def ciou_ultralytics(a: Boxes, b: Boxes, *, eps: float = 1e-7) -> Values:
+    """Complete IoU as ultralytics' `bbox_iou` computes it.
+
+    `eps` is added to each height, not to the widths, and to the union and the squared diagonal. The trade-off
+    factor is a constant for the gradient. Zheng et al., AAAI 2020, arXiv:1911.08287, equations 10 and 11.
+    """
+    (width_a, height_a), (width_b, height_b) = extents(a), extents(b)
+    height_a, height_b = height_a + eps, height_b + eps
+    shared = intersection(a, b)
+    overlap = shared / (width_a * height_a + width_b * height_b - shared + eps)
+    hull_width, hull_height = hull_extents(a, b)
+    penalty = center_distance_squared(a, b) / (hull_width**2 + hull_height**2 + eps)
+    aspect = 4 / math.pi**2 * (torch.atan(width_b / height_b) - torch.atan(width_a / height_a)) ** 2
+    with torch.no_grad():
+        trade_off = aspect / (aspect - overlap + (1 + eps))
+    return overlap - (penalty + aspect * trade_off)
+
+
+def inside_distance(points: Float[Tensor, "*P 2"], boxes: Boxes) -> Values:
+    """Distance from a point to the nearest side of its box; negative outside."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], -1).amin(-1)
+
+
+def grow_sides(boxes: Boxes, minimum: Values) -> Boxes:
+    """Boxes whose sides below `minimum` are replaced by it about the centre, each axis by itself."""
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
+    floor = minimum.unsqueeze(-1)
+    half = torch.where(size < floor, floor, size) / 2
+    center = centers(boxes)
+    return torch.cat([center - half, center + half], -1)
+
+
+def to_distances(points: Float[Tensor, "*P 2"], boxes: Boxes) -> Float[Tensor, "*P 4"]:
+    """Distances left, top, right, bottom from each point to the sides of its box."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], -1)
+
+
+def from_distances(points: Float[Tensor, "*P 2"], distances: Float[Tensor, "*P 4"]) -> Boxes:
+    """Boxes from distances left, top, right, bottom."""
+    return torch.cat([points - distances[..., :2], points + distances[..., 2:]], -1)
+
+
+def to_deltas(anchors: Boxes, boxes: Boxes) -> Float[Tensor, "*P 4"]:
+    """Offsets (dx, dy, dw, dh) of boxes from anchors: centre over anchor size, log ratio of the sizes.
+
+    Ren et al., NeurIPS 2015, arXiv:1506.01497, equation 2. Extents of 0 give infinities.
+    """
+    anchor_size, size = anchors[..., 2:] - anchors[..., :2], boxes[..., 2:] - boxes[..., :2]
+    return torch.cat([(centers(boxes) - centers(anchors)) / anchor_size, torch.log(size / anchor_size)], -1)
+
+
+def from_deltas(anchors: Boxes, deltas: Float[Tensor, "*P 4"]) -> Boxes:
+    """Boxes from offsets, log ratios clipped at ln(1000/16)."""
+    anchor_size = anchors[..., 2:] - anchors[..., :2]
+    center = centers(anchors) + deltas[..., :2] * anchor_size
+    half = anchor_size * deltas[..., 2:].clamp(max=DELTA_CLIP).exp() / 2
+    return torch.cat([center - half, center + half], -1)
+
+
+def scaled(boxes: Boxes, divisor: Shaped[Tensor, "*P"]) -> Boxes:
+    """Boxes in units of `divisor` pixels."""
+    return boxes / divisor.unsqueeze(-1)

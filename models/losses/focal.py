@@ -1,0 +1,40 @@
+"""Focal loss: binary cross-entropy that fades where the prediction is already right.
+
+Lin et al., ICCV 2017, arXiv:1708.02002, equation 5. The modulating factor is differentiated through, in all flavors.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+from jaxtyping import Float
+from torch import Tensor
+
+from posneg.models.losses import loss
+from posneg.models.types import ClassScores
+
+SEMANTICS = 1
+
+
+@loss("classification")
+def focal(
+    scores: ClassScores,
+    target: Float[Tensor, "*P C"],
+    *,
+    flavor: Literal["torchvision", "mmdet", "ultralytics", "ppdet"] = "torchvision",
+    alpha: Annotated[float, Ge(-1), Le(1)] = 0.25,
+    gamma: Annotated[float, Ge(0)] = 2.0,
+) -> Float[Tensor, "P C"]:
+    """alpha_t (1 - p_t)^gamma BCE; a negative `alpha` leaves alpha_t out.
+
+    Soft targets y: p_t = y p + (1 - y)(1 - p) and alpha_t = y alpha + (1 - y)(1 - alpha); `ppdet` weighs with
+    alpha |p - y|^gamma instead, without alpha for negatives' complement. Equal for y of 0 and 1 up to that.
+    """
+    p = scores.all_probabilities
+    cross_entropy = -scores.log_complement - target * scores.log_odds
+    if flavor == "ppdet":
+        factor = (p - target).abs() ** gamma
+    else:
+        factor = (1 - (target * p + (1 - target) * (1 - p))) ** gamma
+    if alpha >= 0:
+        factor = factor * (target * alpha + (1 - target) * (1 - alpha))
+    return factor * cross_entropy

@@ -1,0 +1,166 @@
+"""Pairs of a prediction and a ground truth of one image, as two index lists, and ranking within groups.
+
+Assignment is a sparse problem: of all pairs only those can matter whose anchor point lies in the box, or whose
+boxes overlap. Every list here is sorted by ground truth, then by prediction, so that a stable sort
+resolves ties to the lowest index.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from posneg.models.boxes import center_distance_squared, inside_distance, iou
+from posneg.models.types import GroundTruth, Predictions, image_starts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Row indices into the flat predictions and ground truth of a batch."""
+
+    prediction: Int[Tensor, "P"]
+    ground_truth: Int[Tensor, "P"]
+
+    def take(self, rows: Tensor) -> "Pairs":
+        """Some pairs, by index or mask."""
+        return Pairs(prediction=self.prediction[rows], ground_truth=self.ground_truth[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRows:
+    """The rows of one image: its predictions as a slice, its usable ground truths as indices."""
+
+    predictions: slice
+    ground_truth: Int[Tensor, "G"]
+
+
+def rows_by_image(
+    predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"]
+) -> Iterator[ImageRows]:
+    """The images that have both predictions and usable ground truth."""
+    if len(predictions.image) == 0 or not bool(usable.any()):
+        return
+    images = int(torch.maximum(predictions.image[-1], ground_truth.image[-1])) + 1
+    starts = image_starts(predictions.image, images)
+    chosen = usable.nonzero().squeeze(1)
+    for image, rows in enumerate(
+        torch.split(chosen, torch.bincount(ground_truth.image[chosen], minlength=images).tolist())
+    ):
+        if len(rows) and starts[image + 1] > starts[image]:
+            yield ImageRows(slice(starts[image], starts[image + 1]), rows)
+
+
+def all_pairs(predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"]) -> Pairs:
+    """Every usable ground truth with every prediction of its image."""
+    found = [_grid(rows) for rows in rows_by_image(predictions, ground_truth, usable)]
+    return _finite(_joined(found, predictions), predictions)
+
+
+def pairs_inside(
+    predictions: Predictions,
+    ground_truth: GroundTruth,
+    usable: Bool[Tensor, "G"],
+    boxes: Float[Tensor, "G 4"],
+    margin_px: float,
+) -> Pairs:
+    """The pairs whose anchor point lies more than `margin_px` inside the box; `boxes` may differ from the true ones."""
+    found = []
+    for rows in rows_by_image(predictions, ground_truth, usable):
+        inside = inside_distance(
+            predictions.points[rows.predictions][None], boxes[rows.ground_truth][:, None]
+        )
+        which = (inside > margin_px).nonzero()  # [P, 2]: ground truth, prediction
+        found.append((which[:, 1] + rows.predictions.start, rows.ground_truth[which[:, 0]]))
+    return _finite(_joined(found, predictions), predictions)
+
+
+def pairs_overlapping(
+    predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"]
+) -> Pairs:
+    """The pairs whose boxes share some area."""
+    found = []
+    for rows in rows_by_image(predictions, ground_truth, usable):
+        a, b = predictions.boxes[rows.predictions][None], ground_truth.boxes[rows.ground_truth][:, None]
+        low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+        which = (high > low).all(-1).nonzero()
+        found.append((which[:, 1] + rows.predictions.start, rows.ground_truth[which[:, 0]]))
+    return _finite(_joined(found, predictions), predictions)
+
+
+def nearest_pairs(predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"]) -> Pairs:
+    """Each prediction with its nearest ground truth, and each ground truth with its nearest prediction.
+
+    Nearest is the largest IoU, then the smallest distance of the centres, then the lowest index.
+    """
+    found = []
+    for rows in rows_by_image(predictions, ground_truth, usable):
+        a, b = predictions.boxes[rows.predictions][None], ground_truth.boxes[rows.ground_truth][:, None]
+        distance = center_distance_squared(a, b)
+        closeness = iou(a, b) - distance / (distance.max() + 1) * 1e-9  # [G, N]; distance only breaks ties
+        count = closeness.shape[1]
+        numbers = torch.arange(count, device=closeness.device)
+        found.append((numbers + rows.predictions.start, rows.ground_truth[closeness.argmax(0)]))
+        found.append((closeness.argmax(1) + rows.predictions.start, rows.ground_truth))
+    return _finite(_joined(found, predictions), predictions)
+
+
+def union(predictions: int, *parts: Pairs) -> Pairs:
+    """All pairs of `parts`, each once, in order; `predictions` is how many there are in the batch."""
+    keys = torch.cat([p.ground_truth * predictions + p.prediction for p in parts]).unique()
+    return Pairs(prediction=keys % max(predictions, 1), ground_truth=keys // max(predictions, 1))
+
+
+def rank_within(
+    group: Int[Tensor, "P"], value: Float[Tensor, "P"], eligible: Bool[Tensor, "P"]
+) -> Int[Tensor, "P"]:
+    """Rank from 0 of each eligible value within its group, largest first, ties by position; a huge rank for the rest."""
+    rank = torch.full_like(group, torch.iinfo(group.dtype).max)
+    rows = eligible.nonzero().squeeze(1)
+    order = value[rows].sort(descending=True, stable=True).indices
+    order = order[group[rows][order].sort(stable=True).indices]
+    groups = group[rows][order]
+    position = torch.arange(len(rows), device=group.device)
+    new = torch.ones_like(groups, dtype=torch.bool)
+    new[1:] = groups[1:] != groups[:-1]
+    start = torch.where(new, position, 0).cummax(0).values
+    rank[rows[order]] = position - start
+    return rank
+
+
+def value_at_rank(
+    group: Int[Tensor, "P"], value: Float[Tensor, "P"], rank: Int[Tensor, "P"], k: int, groups: int
+) -> Float[Tensor, "groups"]:
+    """The value that holds rank `k` (from 0) in each group; NaN where the group is shorter."""
+    held = torch.full((groups,), torch.nan, dtype=value.dtype, device=value.device)
+    at = rank == k
+    held[group[at]] = value[at]
+    return held
+
+
+def best_in_group(
+    group: Int[Tensor, "P"], value: Float[Tensor, "P"]
+) -> tuple[Int[Tensor, "Q"], Int[Tensor, "Q"]]:
+    """For each group that occurs: its number, and the position of its largest value (the first of equals)."""
+    rank = rank_within(group, value, torch.ones_like(group, dtype=torch.bool))
+    rows = (rank == 0).nonzero().squeeze(1)
+    return group[rows], rows
+
+
+def _grid(rows: ImageRows) -> tuple[Tensor, Tensor]:
+    numbers = torch.arange(rows.predictions.start, rows.predictions.stop, device=rows.ground_truth.device)
+    count = len(rows.ground_truth)
+    return numbers.repeat(count), rows.ground_truth.repeat_interleave(len(numbers))
+
+
+def _joined(found: list[tuple[Tensor, Tensor]], predictions: Predictions) -> Pairs:
+    empty = predictions.image[:0]
+    return Pairs(
+        prediction=torch.cat([empty, *(p for p, _ in found)]),
+        ground_truth=torch.cat([empty, *(g for _, g in found)]),
+    )
+
+
+def _finite(pairs: Pairs, predictions: Predictions) -> Pairs:
+    return pairs if predictions.finite is None else pairs.take(predictions.finite[pairs.prediction])

@@ -1,0 +1,93 @@
+"""What the database knows: one table a kind of thing, SQLite or Postgres by URL, SQLAlchemy Core."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+Json = sa.JSON()
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),  # of the canonical archive in the store
+    sa.Column("summary", Json, nullable=False),  # classes, splits, counts, issues
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.Integer, nullable=False, unique=True),  # order of creation, for stable pages
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("transitions", Json, nullable=False),
+    sa.Column("progress", Json, nullable=False),
+    sa.Column("metrics", Json, nullable=False),
+    sa.Column("error", Json),
+    sa.Column("result", Json),
+    sa.Column("stop_reason", sa.Text),
+    sa.Column("executor", sa.Text),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("executor", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("beat_at", sa.Float, nullable=False),
+    sa.Column("job", sa.Text),
+    sa.Column("details", Json, nullable=False),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),  # null while the first request is under way
+    sa.Column("headers", Json),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+
+class Records:
+    """One database; hands out transactions."""
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if url.startswith("sqlite"):
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction, committed at the end and rolled back on an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - whatever the driver calls a connection
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute("PRAGMA foreign_keys=ON")
