@@ -66,6 +66,14 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
+class MethodNotAllowed(ServiceError):
+    """The thing is there, but does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "Method not allowed"
+
+
 class Conflict(ServiceError):
     """The thing's state does not allow it."""
 

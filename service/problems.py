@@ -1,0 +1,135 @@
+"""The one rendering of failures: RFC 9457 problems, and `{"error": text}` below `/v2`, as its clients expect."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from posneg.service.errors import (
+    BadRequest,
+    Fault,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
+    problem,
+)
+
+log = structlog.get_logger(__name__)
+KINDS: Mapping[int, type[ServiceError]] = {
+    kind.status: kind
+    for kind in (BadRequest, Unauthorized, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
+}
+
+
+def answer(error: ServiceError, *, path: str, request_id: str) -> Response:
+    """The response that tells the caller of `error`."""
+    if path.startswith("/v2/") or path == "/v2":
+        content: dict[str, Any] = {"error": error.detail}
+        media_type = "application/json"
+    else:
+        content = problem(error, request_id)
+        media_type = "application/problem+json"
+    return Response(
+        orjson.dumps(content), status_code=error.status, headers=error.headers, media_type=media_type
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Render every failure of `app`, the framework's own included."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(request: Request, error: ServiceError) -> Response:
+    return answer(error, path=request.url.path, request_id=request.scope["state"]["request_id"])
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    if error.status >= 500:
+        log.error("request failed", code=error.code, detail=error.detail, exc_info=error)
+    return _answer(request, error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's and FastAPI's own; what the body's reading raised is found behind theirs."""
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ServiceError):
+        return _answer(request, error.__cause__)
+    kind = KINDS.get(error.status_code, BadRequest)
+    detail = str(error.detail)
+    if error.status_code in (404, 405):
+        detail = f"{request.method} {request.url.path}: {detail.lower()}; /openapi.json lists what there is"
+    rendered = kind(detail, headers=dict(error.headers or {}))
+    return _answer(request, rendered)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        Fault(_pointer(fault["loc"], fault["type"], error.body), _detail(fault), fault["type"])
+        for fault in error.errors()
+    ]
+    number = f"{len(faults)} elements are wrong" if len(faults) > 1 else "one element is wrong"
+    return _answer(request, InvalidRequest(f"{number}: {faults[0].detail}", faults=faults))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A bug of ours: the log has everything, the caller the id to ask for."""
+    request_id = request.scope["state"]["request_id"]
+    log.error("unexpected exception", path=request.url.path, request_id=request_id, exc_info=error)
+    response = _answer(
+        request, ServiceError("something broke here; the log has the cause under this request_id")
+    )
+    # Starlette answers these outside of every middleware, so the header is not added there.
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
+def _detail(fault: Mapping[str, Any]) -> str:
+    where = fault["loc"][0]
+    message = str(fault["msg"])
+    if where == "body":
+        return message
+    return f"{where} parameter {fault['loc'][-1]!r}: {message}"
+
+
+def _pointer(loc: Sequence[str | int], kind: str, body: object) -> str:
+    """The JSON pointer of a pydantic location, without the union tags that it carries besides keys."""
+    if loc[0] != "body":
+        return _joined(loc)
+    if kind == "json_invalid":
+        return ""
+    path: list[str | int] = []
+    here = body
+    for position, step in enumerate(loc[1:], start=2):
+        inside = _element(here, step)
+        if inside is not None:
+            path.append(step)
+            here = inside[0]
+        elif kind == "missing" and position == len(loc):
+            path.append(step)
+    return _joined(path)
+
+
+def _element(container: object, step: str | int) -> tuple[object] | None:
+    """What lies at `step`, in a tuple because it may be None; None where there is no such step."""
+    if isinstance(container, dict) and step in container:
+        return (container[step],)
+    if isinstance(container, list) and isinstance(step, int) and 0 <= step < len(container):
+        return (container[step],)
+    return None
+
+
+def _joined(path: Sequence[str | int]) -> str:
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)

@@ -1,0 +1,61 @@
+"""What routes are given: the long-lived parts that the app put on its state, and what headers say."""
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Header, Query, Request
+from starlette.requests import HTTPConnection
+
+from posneg.service.records import Records
+from posneg.service.schemas.pages import Window
+from posneg.service.settings import Settings
+from posneg.service.store import Store
+
+
+def _settings(connection: HTTPConnection) -> Settings:
+    return cast(Settings, connection.app.state.settings)
+
+
+def _records(connection: HTTPConnection) -> Records:
+    return cast(Records, connection.app.state.records)
+
+
+def _store(connection: HTTPConnection) -> Store:
+    return cast(Store, connection.app.state.store)
+
+
+def _jobs(connection: HTTPConnection) -> Any:  # noqa: ANN401 - typed once the queue exists
+    return connection.app.state.jobs
+
+
+def _served(connection: HTTPConnection) -> Any:  # noqa: ANN401 - typed once serving exists
+    return connection.app.state.served
+
+
+def _window(
+    limit: Annotated[int, Query(ge=1, le=1000, description="Rows a page.")] = 20,
+    after: Annotated[str | None, Query(description="`next` of the page before.", max_length=512)] = None,
+) -> Window:
+    return Window(limit, after)
+
+
+async def _body(request: Request) -> bytes:
+    """The bytes as they came, also where the route takes a parsed body."""
+    return await request.body()
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+RecordsDep = Annotated[Records, Depends(_records)]
+StoreDep = Annotated[Store, Depends(_store)]
+JobsDep = Annotated[Any, Depends(_jobs)]
+ServedDep = Annotated[Any, Depends(_served)]
+WindowDep = Annotated[Window, Depends(_window)]
+RawBodyDep = Annotated[bytes, Depends(_body)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key with the same body replays the first answer.",
+    ),
+]

@@ -1,0 +1,101 @@
+"""What several tests share: a real server, and a throwaway Postgres."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+hypothesis_settings.register_profile("posneg", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("posneg")
+
+START_S = 60
+
+
+@dataclass
+class Server:
+    """A service in a process of its own, on a real socket."""
+
+    process: subprocess.Popen[str]
+    data: Path
+    url: str = ""
+    pump: threading.Thread | None = None
+
+    @property
+    def log(self) -> str:
+        """What it wrote to standard error so far, JSON lines."""
+        return (self.data / "server.log").read_text()
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit status."""
+        self.process.terminate()
+        status = self.process.wait(30)
+        assert self.pump is not None
+        self.pump.join()
+        return status
+
+
+def launch(data: Path, **settings: Any) -> Server:
+    """Start the service with `settings` (names of `Settings`) and wait until it answers."""
+    told = {"data": data, "port": 0, "worker": False, **settings}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("POSNEG_")}
+    environment |= {f"POSNEG_{k.upper()}": str(v) for k, v in told.items()}
+    data.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "posneg.service.app"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    server = Server(process, data)
+    listening = threading.Event()
+
+    def pump() -> None:
+        assert process.stderr is not None
+        with process.stderr, (data / "server.log").open("a") as log:
+            for line in process.stderr:
+                log.write(line)
+                log.flush()
+                if '"event": "listening"' in line:
+                    server.url = json.loads(line)["url"]
+                    listening.set()
+        listening.set()
+
+    server.pump = threading.Thread(target=pump, daemon=True)
+    server.pump.start()
+    listening.wait(START_S)
+    if not server.url:
+        process.kill()
+        raise RuntimeError(f"the service did not start:\n{server.log}")
+    return server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for every test that leaves it as it was; without a worker."""
+    running = launch(tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A factory of services with settings of their own: `start_server(worker=True, max_body_mib=1)`.
+
+    Each gets its own data folder unless one is given as `data=`.
+    """
+    with ExitStack() as stack:
+        number = iter(range(1000))
+
+        def start(**settings: Any) -> Server:
+            data = Path(settings.pop("data", tmp_path / f"server-{next(number)}"))
+            running = launch(data, **settings)
+            stack.callback(running.stop)
+            return running
+
+        yield start
