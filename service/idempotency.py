@@ -23,9 +23,9 @@ def once(
 ) -> Response:
     """The answer of `act`, or the stored one if `key` was answered already; blocks, so call it from a thread.
 
-    `act` gets an id (a UUID as text) for what it creates, the same for the same `route` and `key`: should the
-    process die between acting and remembering, the next attempt finds the thing under that id and makes no second
-    one. An exception of `act` frees the key, so that a corrected request may use it again.
+    `act` gets an id (a UUID as text) for what it creates, the same for the same `route` and `key`: should
+    the process die between acting and remembering, the next attempt finds the thing under that id and makes
+    no second one. An exception of `act` frees the key, so that a corrected request may use it again.
     """
     if key is None:
         return act(str(uuid.uuid4()))

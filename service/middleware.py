@@ -53,7 +53,7 @@ class Observed:
 
 
 class BodyLimited:
-    """Refuses a body above its route's limit: at once where the length is declared, else when it gets there."""
+    """Refuses a body above its route's limit: at once where the length is declared, else on reaching it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app

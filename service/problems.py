@@ -1,4 +1,4 @@
-"""The one rendering of failures: RFC 9457 problems, and `{"error": text}` below `/v2`, as its clients expect."""
+"""The one rendering of failures: RFC 9457 problems; below `/v2` `{"error": text}`, as its clients expect."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

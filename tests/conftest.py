@@ -2,15 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
 
@@ -90,7 +94,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     Each gets its own data folder unless one is given as `data=`.
     """
     with ExitStack() as stack:
-        number = iter(range(1000))
+        number = count()
 
         def start(**settings: Any) -> Server:
             data = Path(settings.pop("data", tmp_path / f"server-{next(number)}"))
@@ -99,3 +103,48 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return running
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Path]:
+    """A Postgres server of our own, reached by the socket in the folder; skips where there is no Postgres."""
+    programs = _postgres_programs()
+    if programs is None:
+        pytest.skip("no Postgres here: initdb is neither on PATH nor below /usr/lib/postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="posneg-postgres-"))  # a socket's path must be short
+    user: dict[str, Any] = {}
+    if os.getuid() == 0:  # Postgres refuses to run as root
+        user = {"user": "nobody"}
+        shutil.chown(folder, "nobody")
+    data = folder / "data"
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "check": True, "cwd": folder, **user}
+    initdb = [programs / "initdb", "-D", data, "-U", "posneg", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initdb, **quiet)
+    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+    control = [programs / "pg_ctl", "-D", data, "-l", folder / "log"]
+    subprocess.run([*control, "-w", "-o", options, "start"], **quiet)
+    yield folder
+    subprocess.run([*control, "-w", "-m", "immediate", "stop"], **quiet)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Path) -> Iterator[str]:
+    """The URL of an empty Postgres database of the test's own."""
+    name = f"test_{next(_databases)}"
+    admin = f"postgresql://posneg@/postgres?host={postgres_cluster}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield f"postgresql://posneg@/{name}?host={postgres_cluster}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_databases = count()
+
+
+def _postgres_programs() -> Path | None:
+    """The folder of `initdb` and `pg_ctl`: on PATH, or where Debian hides them; None where there are none."""
+    found = shutil.which("pg_ctl")
+    hidden = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    return Path(found).resolve().parent if found else hidden[-1].parent if hidden else None
