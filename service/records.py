@@ -37,7 +37,27 @@ jobs = sa.Table(
     sa.Column("error", Json),
     sa.Column("result", Json),
     sa.Column("stop_reason", sa.Text),
-    sa.Column("executor", sa.Text),
+    sa.Column("executor", sa.Text),  # the worker process that runs it, or ran it last
+    sa.Column(
+        "attempt", sa.Integer, nullable=False
+    ),  # rises with every start: who holds another one is fenced off
+    sa.Column(
+        "deaths", sa.Integer, nullable=False
+    ),  # since the last checkpoint, so that a job cannot kill for ever
+    sa.Column("last_event", sa.Integer, nullable=False),  # number given last; never given twice
+    sa.Column("workflow", sa.Text, nullable=False),  # in the queue; a resumed job gets another one
+)
+
+job_events = sa.Table(
+    "job_events",
+    metadata,
+    sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),  # what the event is about: told again, it is stored once
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.UniqueConstraint("job", "key"),
 )
 
 workers = sa.Table(
