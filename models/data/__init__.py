@@ -1,1 +1,1 @@
-"""TODO"""
+"""Data sets of images with boxes: read from the layouts found in the wild, or generated."""
