@@ -1,4 +1,5 @@
-"""Geometry of axis-aligned boxes, xyxy, pair by pair: row i of one tensor against row i of the other.
+"""Geometry of axis-aligned boxes, xyxy, pair by pair: row i of one tensor against row i of the other,
+broadcast.
 
 The overlap functions of the frameworks differ in where they add which epsilon, which decides golden vectors
 at the 1e-6 level and what a degenerate box gives. Each variant is its own function, named after its origin.
@@ -7,11 +8,12 @@ at the 1e-6 level and what a degenerate box gives. Each variant is its own funct
 import math
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-Boxes = Float[Tensor, "*P 4"]
-Values = Float[Tensor, "*P"]
+Boxes = Float[Tensor, "*#P 4"]
+Values = Float[Tensor, "*#P"]
+Points = Float[Tensor, "*#P 2"]
 
 DELTA_CLIP = math.log(1000 / 16)  # log ratios beyond this are clipped before exp, as torchvision does
 
@@ -27,7 +29,7 @@ def area(boxes: Boxes) -> Values:
     return width * height
 
 
-def centers(boxes: Boxes) -> Float[Tensor, "*P 2"]:
+def centers(boxes: Boxes) -> Points:
     """Centre points (x, y)."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
@@ -41,7 +43,8 @@ def intersection(a: Boxes, b: Boxes) -> Values:
 def hull_extents(a: Boxes, b: Boxes) -> tuple[Values, Values]:
     """Width and height of the smallest box around both."""
     low, high = torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
-    return (high - low).unbind(-1)
+    width, height = (high - low).unbind(-1)
+    return width, height
 
 
 def iou(a: Boxes, b: Boxes) -> Values:
@@ -74,27 +77,58 @@ def center_distance_squared(a: Boxes, b: Boxes) -> Values:
     return ((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) ** 2).sum(-1) / 4
 
 
+def union_ultralytics(a: Boxes, b: Boxes, shared: Values, *, eps: float = 1e-7) -> Values:
+    """Area of both as ultralytics' `bbox_iou` has it: `eps` added to each height, not to the widths, and to the sum."""
+    (width_a, height_a), (width_b, height_b) = extents(a), extents(b)
+    return width_a * (height_a + eps) + width_b * (height_b + eps) - shared + eps
+
+
+def iou_flavored(a: Boxes, b: Boxes, flavor: str, *, eps: float = 1e-7) -> Values:
+    """IoU with the epsilon where the framework's distance and complete IoU losses have it.
+
+    `ultralytics` as `union_ultralytics`; `mmdet` adds it to the union; `torchvision` too, but counts an intersection only
+    where both extents are positive, which here they always are.
+    """
+    shared = intersection(a, b)
+    if flavor == "ultralytics":
+        return shared / union_ultralytics(a, b, shared, eps=eps)
+    return shared / (area(a) + area(b) - shared + eps)
+
+
+def distance_penalty(a: Boxes, b: Boxes, *, eps: float = 1e-7) -> Values:
+    """Squared distance of the centres over the squared diagonal of the hull (plus `eps`)."""
+    hull_width, hull_height = hull_extents(a, b)
+    return center_distance_squared(a, b) / (hull_width**2 + hull_height**2 + eps)
+
+
+def aspect_difference(a: Boxes, b: Boxes, *, eps: float) -> Values:
+    """4/π² · (atan(w_b/h_b) - atan(w_a/h_a))², `eps` added to the heights; 0 where a ratio is 0/0."""
+
+    def angle(boxes: Boxes) -> Values:
+        width, height = extents(boxes)
+        height = height + eps
+        empty = (width == 0) & (height == 0)
+        return torch.atan(width / torch.where(empty, 1, height))
+
+    return 4 / math.pi**2 * (angle(b) - angle(a)) ** 2
+
+
 def ciou_ultralytics(a: Boxes, b: Boxes, *, eps: float = 1e-7) -> Values:
     """Complete IoU as ultralytics' `bbox_iou` computes it.
 
-    `eps` is added to each height, not to the widths, and to the union and the squared diagonal. The trade-off
-    factor is a constant for the gradient. Zheng et al., AAAI 2020, arXiv:1911.08287, equations 10 and 11.
+    The trade-off factor is a constant for the gradient. Zheng et al., AAAI 2020, arXiv:1911.08287, equations
+    10 and 11.
     """
-    (width_a, height_a), (width_b, height_b) = extents(a), extents(b)
-    height_a, height_b = height_a + eps, height_b + eps
-    shared = intersection(a, b)
-    overlap = shared / (width_a * height_a + width_b * height_b - shared + eps)
-    hull_width, hull_height = hull_extents(a, b)
-    penalty = center_distance_squared(a, b) / (hull_width**2 + hull_height**2 + eps)
-    aspect = 4 / math.pi**2 * (torch.atan(width_b / height_b) - torch.atan(width_a / height_a)) ** 2
+    overlap = iou_flavored(a, b, "ultralytics", eps=eps)
+    aspect = aspect_difference(a, b, eps=eps)
     with torch.no_grad():
         trade_off = aspect / (aspect - overlap + (1 + eps))
-    return overlap - (penalty + aspect * trade_off)
+    return overlap - (distance_penalty(a, b, eps=eps) + aspect * trade_off)
 
 
-def inside_distance(points: Float[Tensor, "*P 2"], boxes: Boxes) -> Values:
+def inside_distance(points: Points, boxes: Boxes) -> Values:
     """Distance from a point to the nearest side of its box; negative outside."""
-    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], -1).amin(-1)
+    return to_distances(points, boxes).amin(-1)
 
 
 def grow_sides(boxes: Boxes, minimum: Values) -> Boxes:
@@ -106,17 +140,17 @@ def grow_sides(boxes: Boxes, minimum: Values) -> Boxes:
     return torch.cat([center - half, center + half], -1)
 
 
-def to_distances(points: Float[Tensor, "*P 2"], boxes: Boxes) -> Float[Tensor, "*P 4"]:
+def to_distances(points: Points, boxes: Boxes) -> Boxes:
     """Distances left, top, right, bottom from each point to the sides of its box."""
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
 
-def from_distances(points: Float[Tensor, "*P 2"], distances: Float[Tensor, "*P 4"]) -> Boxes:
+def from_distances(points: Points, distances: Boxes) -> Boxes:
     """Boxes from distances left, top, right, bottom."""
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], -1)
 
 
-def to_deltas(anchors: Boxes, boxes: Boxes) -> Float[Tensor, "*P 4"]:
+def to_deltas(anchors: Boxes, boxes: Boxes) -> Boxes:
     """Offsets (dx, dy, dw, dh) of boxes from anchors: centre over anchor size, log ratio of the sizes.
 
     Ren et al., NeurIPS 2015, arXiv:1506.01497, equation 2. Extents of 0 give infinities.
@@ -125,7 +159,7 @@ def to_deltas(anchors: Boxes, boxes: Boxes) -> Float[Tensor, "*P 4"]:
     return torch.cat([(centers(boxes) - centers(anchors)) / anchor_size, torch.log(size / anchor_size)], -1)
 
 
-def from_deltas(anchors: Boxes, deltas: Float[Tensor, "*P 4"]) -> Boxes:
+def from_deltas(anchors: Boxes, deltas: Boxes) -> Boxes:
     """Boxes from offsets, log ratios clipped at ln(1000/16)."""
     anchor_size = anchors[..., 2:] - anchors[..., :2]
     center = centers(anchors) + deltas[..., :2] * anchor_size
@@ -133,6 +167,6 @@ def from_deltas(anchors: Boxes, deltas: Float[Tensor, "*P 4"]) -> Boxes:
     return torch.cat([center - half, center + half], -1)
 
 
-def scaled(boxes: Boxes, divisor: Shaped[Tensor, "*P"]) -> Boxes:
+def scaled(boxes: Boxes, divisor: Values) -> Boxes:
     """Boxes in units of `divisor` pixels."""
     return boxes / divisor.unsqueeze(-1)

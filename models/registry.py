@@ -29,6 +29,14 @@ class OptionError(ValueError):
         self.path = path
 
 
+class InvalidOptions(ValueError):
+    """Every option that cannot be used, at once."""
+
+    def __init__(self, problems: "list[OptionError]") -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, p.path))}: {p}" for p in problems))
+        self.problems = problems
+
+
 class Registry(Generic[F]):
     """The functions of one folder by name; as a decorator it adds the one that its file is named after."""
 

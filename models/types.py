@@ -89,7 +89,8 @@ class Predictions:
 class GroundTruth:
     """The boxes that predictions answer for. `ignore` ones are matched to nothing and count nowhere.
 
-    `weight` multiplies the loss of the predictions that a box gets.
+    `weight` multiplies the loss of the predictions that a box gets. `soft_labels` give a box's classes as shares, where
+    one class is not the whole truth; None means one-hot labels.
     """
 
     boxes: Float[Tensor, "G 4"]
@@ -97,6 +98,7 @@ class GroundTruth:
     image: Int[Tensor, "G"]
     ignore: Bool[Tensor, "G"]
     weight: Float[Tensor, "G"]
+    soft_labels: Float[Tensor, "G C"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,124 @@
-"""Presets, one file each."""
+"""Published recipes, one file each, and what becomes of one when a caller changes it.
 
-from posneg.models.registry import Registry
+A new preset is a new file `<name>.py` with one function `<name>` under `@preset`, from the names of the columns that
+the predictions have (`dfl`, `ltrb`, `deltas`, ...) to a `Recipe`; its docstring names the source.
+"""
 
-preset = Registry("preset", __name__)
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from posneg.models.assigners import assigner as assigners
+from posneg.models.losses import kind_of, losses
+from posneg.models.normalizers import normalizer as normalizers
+from posneg.models.recipe import Recipe, TermRecipe
+from posneg.models.registry import InvalidOptions, OptionError, Registry, check, defaults_of
+
+Options = Mapping[str, Any]
+preset: Registry[Callable[[frozenset[str]], Recipe]] = Registry("preset", __name__)
+
+TERM_OPTIONS = ("weight", "normalizer", "scope")
+CLASSIFICATION_OPTIONS = ("negative_weight", "class_weights", "target")
+KINDS_OF_TERM = {"classification": ("classification",), "dfl": ("distribution",)}
+
+
+def resolve(
+    name: str,
+    *,
+    assigner: Options | None = None,
+    loss: Mapping[str, Options] | None = None,
+    columns: frozenset[str] = frozenset({"dfl"}),
+) -> Recipe:
+    """The recipe of a preset with changes, every option filled in.
+
+    `assigner` and `loss` override the preset field by field; another assigner or loss `name` starts from its own
+    defaults. `columns` are the head outputs at hand. Raises `InvalidOptions` with a path for each that does not fit.
+    """
+    if name not in preset:
+        raise InvalidOptions([OptionError(f"no preset {name!r}; known: {', '.join(preset)}", ("preset",))])
+    recipe = preset[name](columns)
+    problems: list[OptionError] = []
+    chosen, options = _assigner(recipe, assigner or {}, problems)
+    terms = dict(recipe.terms)
+    for term, changes in (loss or {}).items():
+        if term not in terms:
+            known = f"{name} has {', '.join(terms)}"
+            problems.append(OptionError(f"no term {term!r}; {known}", ("loss", term)))
+        else:
+            terms[term] = _changed(term, terms[term], changes, recipe.flavor, problems)
+    if problems:
+        raise InvalidOptions(problems)
+    filled = {term: _filled(value) for term, value in terms.items()}
+    return replace(recipe, assigner=chosen, assigner_options=options, terms=filled)
+
+
+def _assigner(recipe: Recipe, changes: Options, problems: list[OptionError]) -> tuple[str, dict[str, Any]]:
+    """The assigner's name and all of its options."""
+    name, options = changes.get("name", recipe.assigner), {k: v for k, v in changes.items() if k != "name"}
+    if not isinstance(name, str) or name not in assigners:
+        known = f"no assigner {name!r}; known: {', '.join(assigners)}"
+        problems.append(OptionError(known, ("assigner", "name")))
+        return recipe.assigner, {}
+    function = assigners[name]
+    problems.extend(_under(check(function, options), "assigner"))
+    own = recipe.assigner_options if name == recipe.assigner else {}
+    return name, {**defaults_of(function), **own, **options}
+
+
+def _changed(
+    term: str, recipe: TermRecipe, changes: Options, flavor: str | None, problems: list[OptionError]
+) -> TermRecipe:
+    """A term with a caller's changes, each checked."""
+    name = changes.get("name", recipe.loss)
+    if not isinstance(name, str) or name not in losses:
+        known = f"no loss function {name!r}; known: {', '.join(losses)}"
+        problems.append(OptionError(known, ("loss", term, "name")))
+        return recipe
+    kinds = KINDS_OF_TERM.get(term, ("overlap", "coordinates"))
+    if kind_of(name) not in kinds:
+        fitting = ", ".join(n for n in losses if kind_of(n) in kinds)
+        detail = f"{name!r} does not give the term {term!r}; these do: {fitting}"
+        problems.append(OptionError(detail, ("loss", term, "name")))
+        return recipe
+    own, options = _split(term, {k: v for k, v in changes.items() if k != "name"})
+    problems.extend(_under(_wrong_term_options(own), "loss", term))
+    problems.extend(_under(check(losses[name], options), "loss", term))
+    kept = dict(recipe.options) if name == recipe.loss else _house_flavor(name, flavor)
+    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}
+    return replace(recipe, **own, loss=name, options={**kept, **options})
+
+
+def _split(term: str, changes: Options) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is the term's own, and what is its loss function's; a normalizer may come as `{"name", "scope"}`."""
+    allowed = TERM_OPTIONS + (CLASSIFICATION_OPTIONS if term == "classification" else ())
+    own = {k: v for k, v in changes.items() if k in allowed}
+    if isinstance(own.get("normalizer"), Mapping):
+        nested = dict(own.pop("normalizer"))
+        own |= {"normalizer" if k == "name" else k: v for k, v in nested.items()}
+    options = {k: v for k, v in changes.items() if k not in allowed}
+    if term == "classification" and options.get("negatives") == {"name": "all"}:
+        options.pop("negatives")
+    return own, options
+
+
+def _wrong_term_options(options: Options) -> Iterator[OptionError]:
+    yield from check(TermRecipe, options)
+    name = options.get("normalizer")
+    if isinstance(name, str) and name not in normalizers:
+        yield OptionError(f"no normalizer {name!r}; known: {', '.join(normalizers)}", ("normalizer",))
+
+
+def _house_flavor(name: str, flavor: str | None) -> dict[str, Any]:
+    """The recipe's own flavor of a loss, where it has one."""
+    if flavor is None or list(check(losses[name], {"flavor": flavor})):
+        return {}
+    return {"flavor": flavor}
+
+
+def _filled(term: TermRecipe) -> TermRecipe:
+    return replace(term, options={**defaults_of(losses[term.loss]), **term.options})
+
+
+def _under(problems: Iterator[OptionError], *path: str) -> Iterator[OptionError]:
+    for problem in problems:
+        yield OptionError(str(problem), (*path, *problem.path))
