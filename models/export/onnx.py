@@ -36,7 +36,7 @@ class Decoded(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 4+C N"]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D N"]:
         """The layout that YOLOv8 exports have, so that whatever reads these reads this."""
         detector = cast(Decodes, self.detector)
         boxes, scores = detector.decode(detector(images))
@@ -86,7 +86,7 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch 2.13 says of itself: a deprecation in its own code, and that torchvision is absent."""
+    """Silence what torch 2.13 says of itself: a deprecation in its own code, torchvision missing."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from posneg.models.export.metadata import INPUT, OUTPUT, input_size_of
 from posneg.models.export.onnx import frozen
 from posneg.models.imaging import letterbox
 
-Rows = Float[np.ndarray, "B N 4+C"]
+Rows = Float[np.ndarray, "B N D"]  # D = 4 + number of classes
 
 BOX_TOLERANCE_PX = 0.1
 SCORE_TOLERANCE = 1e-3
@@ -35,9 +35,9 @@ RUNTIME_ERRORS = tuple(
 class ParityReport:
     """How far the file's answers are from the detector's, and whether that is near enough.
 
-    `max_box_px` and `max_score` are over matched detections, `max_raw_box_px` and `max_raw_score` over every row
-    of the output. A detection that the other side has too, but beyond the score threshold or a suppression, is
-    `borderline`; one that it does not have is `unmatched`. `diverged` names what went wrong first.
+    `max_box_px` and `max_score` are over matched detections, `max_raw_box_px` and `max_raw_score` over every
+    row of the output. A detection that the other side has too, but beyond the score threshold or suppression,
+    is `borderline`; one that it does not have is `unmatched`. `diverged` names what went wrong first.
     """
 
     ok: bool
@@ -167,7 +167,7 @@ class _Match:
     borderline: int
 
 
-def _match(expected: Float[np.ndarray, "N 4+C"], actual: Float[np.ndarray, "N 4+C"]) -> _Match:
+def _match(expected: Float[np.ndarray, "N D"], actual: Float[np.ndarray, "N D"]) -> _Match:
     a, b = _detections(expected), _detections(actual)
     overlap = np.where(a.labels[:, None] == b.labels[None, :], iou(a.boxes, b.boxes), 0)
     rows, columns = linear_sum_assignment(overlap, maximize=True)
@@ -185,7 +185,7 @@ def _match(expected: Float[np.ndarray, "N 4+C"], actual: Float[np.ndarray, "N 4+
     )
 
 
-def _detections(rows: Float[np.ndarray, "N 4+C"]) -> Detections:
+def _detections(rows: Float[np.ndarray, "N D"]) -> Detections:
     return non_maximum_suppression(
         _corners(rows), rows[:, 4:], score_threshold=SCORE_THRESHOLD, iou_threshold=IOU_THRESHOLD
     )
@@ -199,7 +199,7 @@ def _without(detections: Detections, indices: Int[np.ndarray, "M"]) -> Detection
     )
 
 
-def _borderline(alone: Detections, rows: Float[np.ndarray, "N 4+C"]) -> int:
+def _borderline(alone: Detections, rows: Float[np.ndarray, "N D"]) -> int:
     """How many of one side's detections the other side's rows hold, before threshold and suppression."""
     corners = _corners(rows)
     near = 0
