@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from posneg.service import auth, logs, problems
 from posneg.service.middleware import BodyLimited, Observed
+from posneg.service.migrations import migrate
 from posneg.service.records import Records, metadata
 from posneg.service.routes import health
 from posneg.service.settings import Settings
@@ -28,6 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.settings = settings
         app.state.store = Store(settings)
+        migrate(settings.database_url)
         records = app.state.records = Records(settings.database_url)
         metadata.create_all(records.engine)
         started = []

@@ -7,7 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+metadata = sa.MetaData(
+    naming_convention={  # a later revision can only change what has a name
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 Json = sa.JSON()
 
 datasets = sa.Table(
@@ -87,19 +94,31 @@ idempotency = sa.Table(
 
 
 class Records:
-    """One database; hands out transactions."""
+    """One database; hands out transactions. SQLAlchemy's calls block: use them from threads."""
 
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        self._readers = self.engine.execution_options(posneg_reads_only=True)
         if url.startswith("sqlite"):
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction, committed at the end and rolled back on an exception."""
+        """A transaction, committed at the end and rolled back on an exception.
+
+        On SQLite it holds the one write lock from its start, so that what it reads cannot change before it
+        writes; on Postgres lock the rows (`with_for_update`) where that matters.
+        """
         with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads: one snapshot, and no waiting for writers."""
+        with self._readers.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -108,6 +127,15 @@ class Records:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - whatever the driver calls a connection
-    connection.execute("PRAGMA journal_mode=WAL")
+    connection.isolation_level = None  # the driver would begin a transaction at the first write, too late
     connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(
+        "PRAGMA synchronous=NORMAL"
+    )  # safe in WAL: a crash of the machine loses no consistency
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reads_only = connection.get_execution_options().get("posneg_reads_only", False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
