@@ -21,11 +21,17 @@ class ServiceError(Exception):
     title: ClassVar[str] = "Internal error"
 
     def __init__(
-        self, detail: str, *, faults: list[Fault] | None = None, headers: dict[str, str] | None = None
+        self,
+        detail: str,
+        *,
+        faults: list[Fault] | None = None,
+        faults_total: int = 0,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.faults = faults or []
+        self.faults_total = max(faults_total, len(self.faults))  # more than are kept, where somebody counted on
         self.headers = headers or {}
 
 
@@ -40,6 +46,13 @@ class InvalidRequest(ServiceError):
     def at(cls, pointer: str, detail: str, code: str) -> "InvalidRequest":
         """One bad element."""
         return cls(detail, faults=[Fault(pointer, detail, code)])
+
+
+class InvalidJson(InvalidRequest):
+    """The body is no JSON; the message names line and column."""
+
+    code = "invalid_json"
+    title = "Not JSON"
 
 
 class BadRequest(ServiceError):
@@ -139,5 +152,5 @@ def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
         body["errors"] = [
             {"pointer": f.pointer, "detail": f.detail, "code": f.code} for f in error.faults[:100]
         ]
-        body["errors_total"] = len(error.faults)
+        body["errors_total"] = error.faults_total
     return body
