@@ -1,5 +1,4 @@
-"""Geometry of axis-aligned boxes, xyxy, pair by pair: row i of one tensor against row i of the other,
-broadcast.
+"""Geometry of axis-aligned boxes, xyxy, pair by pair: row i of one tensor against row i of the other.
 
 The overlap functions of the frameworks differ in where they add which epsilon, which decides golden vectors
 at the 1e-6 level and what a degenerate box gives. Each variant is its own function, named after its origin.
@@ -107,8 +106,8 @@ def aspect_difference(a: Boxes, b: Boxes, *, eps: float) -> Values:
     def angle(boxes: Boxes) -> Values:
         width, height = extents(boxes)
         height = height + eps
-        empty = (width == 0) & (height == 0)
-        return torch.atan(width / torch.where(empty, 1, height))
+        sign = torch.where(height < 0, -1.0, 1.0).to(height.dtype)
+        return torch.atan2(width * sign, height * sign)  # atan(w / h), with a gradient where h is 0
 
     return 4 / math.pi**2 * (angle(b) - angle(a)) ** 2
 

@@ -80,7 +80,7 @@ class Registry(Generic[F]):
         function = self[name]
         if problems := list(check(function, options)):
             raise problems[0]
-        return partial(function, **options)
+        return partial(function, **fitted(function, options))
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -105,6 +105,24 @@ def check(function: Callable[..., Any], options: Mapping[str, object]) -> Iterat
             )
         elif wrong := mismatch(value, hints[name]):
             yield OptionError(f"{value!r} {wrong}", (name,))
+
+
+def fitted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the function's annotations have them: whole numbers become floats, lists tuples, where asked for."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    return {name: _fit(value, hints[name]) for name, value in options.items()}
+
+
+def _fit(value: Any, hint: Any) -> Any:  # noqa: ANN401 - any option, any annotation
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _fit(value, arguments[0])
+    if origin is typing.Union or type(hint).__name__ == "UnionType":
+        return _fit(value, next(a for a in arguments if mismatch(value, a) is None))
+    if origin is tuple:
+        element = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        return tuple(_fit(v, h) for v, h in zip(value, element, strict=True))
+    return float(value) if hint is float else value
 
 
 def mismatch(value: object, hint: Any) -> str | None:  # noqa: ANN401 - a type hint

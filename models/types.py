@@ -36,19 +36,15 @@ class ClassScores:
         """Every score as a probability."""
         return self.values.sigmoid() if self.logits is not None else self.values
 
-    @property
-    def log_complement(self) -> Float[Tensor, "N C"]:
-        """ln(1 - p): -softplus(x) from logits; from probabilities at least -100, as torch's binary cross-entropy."""
-        if self.logits is not None:
-            return -functional.softplus(self.logits)
-        return torch.log1p(-self.values).clamp(min=-100)
+    def cross_entropy(self, target: Float[Tensor, "*#N C"]) -> Float[Tensor, "N C"]:
+        """-(y ln p + (1 - y) ln(1 - p)) of each score against a target y in 0..1.
 
-    @property
-    def log_odds(self) -> Float[Tensor, "N C"]:
-        """ln(p) - ln(1 - p): the logits themselves; from probabilities each logarithm is at least -100."""
+        From logits without overflow; from probabilities each logarithm is at least -100, as in torch.
+        """
+        target = target.expand_as(self.values)
         if self.logits is not None:
-            return self.logits
-        return self.values.log().clamp(min=-100) - self.log_complement
+            return functional.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
+        return functional.binary_cross_entropy(self.values, target, reduction="none")
 
     def probability(self, rows: Int[Tensor, "P"], classes: Int[Tensor, "P"]) -> Float[Tensor, "P"]:
         """The probability of one class for each of some rows."""

@@ -10,10 +10,10 @@ SEMANTICS = 1
 
 
 @loss("classification")
-def binary_cross_entropy(scores: ClassScores, target: Float[Tensor, "*P C"]) -> Float[Tensor, "P C"]:
+def binary_cross_entropy(scores: ClassScores, target: Float[Tensor, "*#P C"]) -> Float[Tensor, "P C"]:
     """-(y ln p + (1 - y) ln(1 - p)), y in 0..1.
 
     From logits it is softplus(x) - x y, without overflow; from probabilities each logarithm is at least -100
     (torch.nn.functional.binary_cross_entropy).
     """
-    return -scores.log_complement - target * scores.log_odds
+    return scores.cross_entropy(target)

@@ -26,10 +26,7 @@ def dfl(
     four values sum to that mean; `mmdet` clamps nothing that its bins can hold, and sums the sides.
     """
     last = logits.shape[-1] - 1
-    if flavor == "mmdet":
-        distance = distance.clamp(0, last)
-    else:
-        distance = distance.clamp(0, last - 0.01)
+    distance = distance.clamp(0, last if flavor == "mmdet" else last - 0.01)
     below = distance.floor().clamp(max=last - 1)
     share = distance - below
     log_p = logits.log_softmax(-1)

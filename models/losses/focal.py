@@ -18,7 +18,7 @@ SEMANTICS = 1
 @loss("classification")
 def focal(
     scores: ClassScores,
-    target: Float[Tensor, "*P C"],
+    target: Float[Tensor, "*#P C"],
     *,
     flavor: Literal["torchvision", "mmdet", "ultralytics", "ppdet"] = "torchvision",
     alpha: Annotated[float, Ge(-1), Le(1)] = 0.25,
@@ -26,15 +26,13 @@ def focal(
 ) -> Float[Tensor, "P C"]:
     """alpha_t (1 - p_t)^gamma BCE; a negative `alpha` leaves alpha_t out.
 
-    Soft targets y: p_t = y p + (1 - y)(1 - p) and alpha_t = y alpha + (1 - y)(1 - alpha); `ppdet` weighs with
-    alpha |p - y|^gamma instead, without alpha for negatives' complement. Equal for y of 0 and 1 up to that.
+    For soft targets y: p_t = y p + (1 - y)(1 - p) and alpha_t = y alpha + (1 - y)(1 - alpha). `ppdet` has
+    |p - y| in place of 1 - p_t, which is equal for y of 0 and 1; `ultralytics` takes the mean over classes, so
+    that its values are divided by their number.
     """
     p = scores.all_probabilities
-    cross_entropy = -scores.log_complement - target * scores.log_odds
-    if flavor == "ppdet":
-        factor = (p - target).abs() ** gamma
-    else:
-        factor = (1 - (target * p + (1 - target) * (1 - p))) ** gamma
+    distance = (p - target).abs() if flavor == "ppdet" else 1 - (target * p + (1 - target) * (1 - p))
+    value = distance**gamma * scores.cross_entropy(target)
     if alpha >= 0:
-        factor = factor * (target * alpha + (1 - target) * (1 - alpha))
-    return factor * cross_entropy
+        value = value * (target * alpha + (1 - target) * (1 - alpha))
+    return value / p.shape[-1] if flavor == "ultralytics" else value

@@ -12,7 +12,7 @@ from posneg.models.assigners import assigner as assigners
 from posneg.models.losses import kind_of, losses
 from posneg.models.normalizers import normalizer as normalizers
 from posneg.models.recipe import Recipe, TermRecipe
-from posneg.models.registry import InvalidOptions, OptionError, Registry, check, defaults_of
+from posneg.models.registry import InvalidOptions, OptionError, Registry, check, defaults_of, fitted
 
 Options = Mapping[str, Any]
 preset: Registry[Callable[[frozenset[str]], Recipe]] = Registry("preset", __name__)
@@ -60,9 +60,10 @@ def _assigner(recipe: Recipe, changes: Options, problems: list[OptionError]) -> 
         problems.append(OptionError(known, ("assigner", "name")))
         return recipe.assigner, {}
     function = assigners[name]
-    problems.extend(_under(check(function, options), "assigner"))
+    wrong = list(_under(check(function, options), "assigner"))
+    problems.extend(wrong)
     own = recipe.assigner_options if name == recipe.assigner else {}
-    return name, {**defaults_of(function), **own, **options}
+    return name, {**defaults_of(function), **own, **({} if wrong else fitted(function, options))}
 
 
 def _changed(
@@ -81,11 +82,16 @@ def _changed(
         problems.append(OptionError(detail, ("loss", term, "name")))
         return recipe
     own, options = _split(term, {k: v for k, v in changes.items() if k != "name"})
-    problems.extend(_under(_wrong_term_options(own), "loss", term))
-    problems.extend(_under(check(losses[name], options), "loss", term))
+    wrong = [
+        *_under(_wrong_term_options(own), "loss", term),
+        *_under(check(losses[name], options), "loss", term),
+    ]
+    problems.extend(wrong)
+    if wrong:
+        return recipe
     kept = dict(recipe.options) if name == recipe.loss else _house_flavor(name, flavor)
-    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}
-    return replace(recipe, **own, loss=name, options={**kept, **options})
+    changed = fitted(TermRecipe, own)
+    return replace(recipe, **changed, loss=name, options={**kept, **fitted(losses[name], options)})
 
 
 def _split(term: str, changes: Options) -> tuple[dict[str, Any], dict[str, Any]]:
