@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+MAX_FAULTS = 100
+"""Bad elements that one problem names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -19,6 +22,10 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
+    meaning: ClassVar[str] = (
+        "A mistake of the service, not of the request. Retrying may help; if it does not, report "
+        "`request_id`: the log has the cause under it."
+    )
 
     def __init__(
         self,
@@ -31,7 +38,8 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.faults = faults or []
-        self.faults_total = max(faults_total, len(self.faults))  # more than are kept, where somebody counted on
+        # More than are kept, where somebody counted on.
+        self.faults_total = max(faults_total, len(self.faults))
         self.headers = headers or {}
 
 
@@ -41,6 +49,11 @@ class InvalidRequest(ServiceError):
     status = 422
     code = "invalid_request"
     title = "Invalid request"
+    meaning = (
+        "The request was read, but its content cannot be used. `errors` names each bad element by a JSON "
+        "pointer into the body (for parameters: `/query/...`, `/path/...`, `/header/...`), at most 100, "
+        "and `errors_total` how many there are. Correct them; the same request will fail again."
+    )
 
     @classmethod
     def at(cls, pointer: str, detail: str, code: str) -> "InvalidRequest":
@@ -53,6 +66,10 @@ class InvalidJson(InvalidRequest):
 
     code = "invalid_json"
     title = "Not JSON"
+    meaning = (
+        "The body is not JSON, or its encoding is not UTF-8. `detail` names line and column. `NaN` and "
+        "`Infinity` are read where numbers are data."
+    )
 
 
 class BadRequest(ServiceError):
@@ -61,6 +78,10 @@ class BadRequest(ServiceError):
     status = 400
     code = "bad_request"
     title = "Bad request"
+    meaning = (
+        "The request cannot be read at all: a broken header, multipart boundary or compressed body. "
+        "`detail` says which."
+    )
 
 
 class Unauthorized(ServiceError):
@@ -69,6 +90,10 @@ class Unauthorized(ServiceError):
     status = 401
     code = "unauthorized"
     title = "Unauthorized"
+    meaning = (
+        "The service asks for a key: send `Authorization: Bearer <key>` with one of those that its "
+        "operator set as `POSNEG_API_KEYS`. `/livez`, `/readyz` and these pages need none."
+    )
 
 
 class NotFound(ServiceError):
@@ -77,6 +102,10 @@ class NotFound(ServiceError):
     status = 404
     code = "not_found"
     title = "Not found"
+    meaning = (
+        "Nothing has that address or name. `/openapi.json` lists the addresses, the `GET` of a "
+        "collection the names."
+    )
 
 
 class MethodNotAllowed(ServiceError):
@@ -85,6 +114,7 @@ class MethodNotAllowed(ServiceError):
     status = 405
     code = "method_not_allowed"
     title = "Method not allowed"
+    meaning = "The address is right, the method is not; `Allow` lists those that are taken."
 
 
 class Conflict(ServiceError):
@@ -93,6 +123,11 @@ class Conflict(ServiceError):
     status = 409
     code = "conflict"
     title = "Conflict"
+    meaning = (
+        "The thing exists, but its state does not allow this: a job that still runs is not deleted, a "
+        "request whose first copy is still being answered is not repeated. Where waiting helps, `Retry- "
+        "After` says how long."
+    )
 
 
 class PreconditionFailed(ServiceError):
@@ -101,6 +136,10 @@ class PreconditionFailed(ServiceError):
     status = 412
     code = "precondition_failed"
     title = "Precondition failed"
+    meaning = (
+        "`If-Match` names a version that is not the one kept: somebody changed it meanwhile. Read it "
+        "again, look at the change, and retry with its new `ETag`."
+    )
 
 
 class TooLarge(ServiceError):
@@ -109,6 +148,10 @@ class TooLarge(ServiceError):
     status = 413
     code = "too_large"
     title = "Too large"
+    meaning = (
+        "Larger than one of the limits that `GET /v1/limits` lists; `detail` says which. Send less at a "
+        "time, or have the operator raise it."
+    )
 
 
 class UnsupportedMediaType(ServiceError):
@@ -117,6 +160,10 @@ class UnsupportedMediaType(ServiceError):
     status = 415
     code = "unsupported_media_type"
     title = "Unsupported media type"
+    meaning = (
+        "The `Content-Type` or `Content-Encoding` is none that this address reads; `detail` lists those "
+        "that it does."
+    )
 
 
 class TooManyRequests(ServiceError):
@@ -125,6 +172,7 @@ class TooManyRequests(ServiceError):
     status = 429
     code = "too_many_requests"
     title = "Too many requests"
+    meaning = "More requests than are taken at once. Wait for as long as `Retry-After` says, then retry."
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
@@ -136,6 +184,18 @@ class Unavailable(ServiceError):
     status = 503
     code = "unavailable"
     title = "Unavailable"
+    meaning = (
+        "Something that this needs is not there now: the database, a model that is still loading, room "
+        "in a queue. Retrying helps, after `Retry-After` where it is sent."
+    )
+
+
+def kinds() -> dict[str, type[ServiceError]]:
+    """Every kind by its code, in the order of their status: the one table of problems."""
+    found = {ServiceError}
+    while more := {kind for parent in found for kind in parent.__subclasses__()} - found:
+        found |= more
+    return {kind.code: kind for kind in sorted(found, key=lambda kind: (kind.status, kind.code))}
 
 
 def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
@@ -150,7 +210,7 @@ def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
     }
     if error.faults:
         body["errors"] = [
-            {"pointer": f.pointer, "detail": f.detail, "code": f.code} for f in error.faults[:100]
+            {"pointer": f.pointer, "detail": f.detail, "code": f.code} for f in error.faults[:MAX_FAULTS]
         ]
         body["errors_total"] = error.faults_total
     return body

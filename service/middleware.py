@@ -6,7 +6,7 @@ import uuid
 
 import anyio
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from posneg.service import metrics
@@ -14,8 +14,8 @@ from posneg.service.errors import BadRequest, TooLarge
 from posneg.service.problems import answer
 from posneg.service.settings import Settings
 
-log = structlog.get_logger("posneg.access")
-SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+log = structlog.get_logger()
+SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UPLOADS = ("/v1/datasets/", "/v1/models/")
 LINGER_S = 30.0
 
@@ -31,7 +31,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        sent = _header(scope, b"x-request-id") or b""
+        request_id = sent.decode() if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
 
@@ -39,7 +40,7 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
             await send(message)
 
         started = time.perf_counter()
@@ -53,62 +54,86 @@ class Observed:
 
 
 class BodyLimited:
-    """Refuses a body above its route's limit: at once where the length is declared, else on reaching it."""
+    """Refuses a body above its route's limit: at once where a length is declared, else when it gets there."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.max_body_mib = settings.max_body_mib
-        self.max_upload_mib = settings.max_upload_mib
+        self.limits_mib = {"max_body_mib": settings.max_body_mib, "max_upload_mib": settings.max_upload_mib}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or answer 413."""
-        if scope["type"] != "http":
+        """Pass on or answer."""
+        if scope["type"] != "http" or not _has_body(scope):
             await self.app(scope, receive, send)
             return
-        upload = scope["method"] == "PUT" and scope["path"].startswith(UPLOADS)
-        name = "max_upload_mib" if upload else "max_body_mib"
-        limit = getattr(self, name) * 2**20
-        error = TooLarge(f"the body is larger than {name} = {getattr(self, name)} MiB; GET /v1/limits")
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal():
-            await _refuse(BadRequest(f"Content-Length {declared!r} is no number"), scope, receive, send)
-            return
-        if int(declared) > limit:
-            await _refuse(error, scope, receive, send)
-            return
-        received = 0
-
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise error
-            return message
-
-        await self.app(scope, receive_counted, send)
+        name = "max_upload_mib" if _is_upload(scope) else "max_body_mib"
+        limit = self.limits_mib[name]
+        refusal = TooLarge(f"the body is larger than {name} = {limit} MiB; GET /v1/limits lists every limit")
+        body = _Body(receive, send, limit * 2**20, refusal)
+        declared = _header(scope, b"content-length")
+        if declared is not None and not declared.isdigit():
+            await _refuse(BadRequest("Content-Length is no number"), scope, body)
+        elif declared is not None and int(declared) > body.limit_bytes:
+            await _refuse(refusal, scope, body)
+        else:
+            await self.app(scope, body.receive, body.send)
 
 
-async def _refuse(error: BadRequest | TooLarge, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer, then take the rest of the body without keeping it.
+class _Body:
+    """Counts what comes of a body, and takes what nobody read of it before the answer ends.
 
-    A server that closes a socket with unread bytes resets the connection, and the caller never sees why.
+    That rest is thrown away piece by piece. A server that closes a socket with unread bytes in it resets the
+    connection, and the caller sees the reset instead of the answer.
     """
+
+    def __init__(self, receive: Receive, send: Send, limit_bytes: int, refusal: TooLarge) -> None:
+        self._receive = receive
+        self._send = send
+        self.limit_bytes = limit_bytes
+        self.refusal = refusal
+        self.received_bytes = 0
+        self.unread = True
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.received_bytes += len(message.get("body", b""))
+        self.unread = message.get("more_body", False)
+        if self.received_bytes > self.limit_bytes:
+            raise self.refusal
+        return message
+
+    async def send(self, message: Message) -> None:
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if not (ends and self.unread):
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with anyio.move_on_after(LINGER_S):
+            while (await self._receive()).get("more_body", False):
+                pass
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse(error: BadRequest | TooLarge, scope: Scope, body: _Body) -> None:
     response = answer(error, path=scope["path"], request_id=scope["state"]["request_id"])
-    response.headers["Connection"] = "close"
-    await send(
-        {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
-    )
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    with anyio.move_on_after(LINGER_S):
-        while (await receive()).get("more_body", False):
-            pass
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    MutableHeaders(raw=response.raw_headers)["Connection"] = "close"
+    await response(scope, body.receive, body.send)
 
 
-def _request_id(scope: Scope) -> str:
-    sent = Headers(scope=scope).get("x-request-id", "")
-    return sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+def _is_upload(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "PUT" and path.startswith(UPLOADS)
+
+
+def _has_body(scope: Scope) -> bool:
+    return _header(scope, b"content-length") is not None or _header(scope, b"transfer-encoding") is not None
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
 
 
 def _report(scope: Scope, status: int, seconds: float, request_id: str) -> None:

@@ -12,21 +12,16 @@ from starlette.exceptions import HTTPException
 from posneg.service.errors import (
     BadRequest,
     Fault,
+    InvalidJson,
     InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
     ServiceError,
-    TooLarge,
-    Unauthorized,
-    UnsupportedMediaType,
+    kinds,
     problem,
 )
 
-log = structlog.get_logger(__name__)
-KINDS: Mapping[int, type[ServiceError]] = {
-    kind.status: kind
-    for kind in (BadRequest, Unauthorized, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
-}
+log = structlog.get_logger()
+STANDARD = {kind.status: kind for kind in kinds().values() if kind.status not in (422, 500)}
+"""The kind of each status that the framework answers by itself."""
 
 
 def answer(error: ServiceError, *, path: str, request_id: str) -> Response:
@@ -62,26 +57,25 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's and FastAPI's own; what the body's reading raised is found behind theirs."""
+    """Starlette's and FastAPI's own; what the reading of the body raised is found behind theirs."""
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, ServiceError):
         return _answer(request, error.__cause__)
-    kind = KINDS.get(error.status_code, BadRequest)
+    kind = STANDARD.get(error.status_code, ServiceError if error.status_code >= 500 else BadRequest)
     detail = str(error.detail)
     if error.status_code in (404, 405):
         detail = f"{request.method} {request.url.path}: {detail.lower()}; /openapi.json lists what there is"
-    rendered = kind(detail, headers=dict(error.headers or {}))
-    return _answer(request, rendered)
+    return _answer(request, kind(detail, headers=dict(error.headers or {})))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [
-        Fault(_pointer(fault["loc"], fault["type"], error.body), _detail(fault), fault["type"])
-        for fault in error.errors()
-    ]
-    number = f"{len(faults)} elements are wrong" if len(faults) > 1 else "one element is wrong"
-    return _answer(request, InvalidRequest(f"{number}: {faults[0].detail}", faults=faults))
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        return _answer(request, InvalidJson(f"the body is no JSON: {found[0]['ctx']['error']}"))
+    faults = [Fault(_pointer(f["loc"], f["type"], error.body), _detail(f), f["type"]) for f in found]
+    number = f"{len(faults)} elements are" if len(faults) > 1 else "one element is"
+    return _answer(request, InvalidRequest(f"{number} wrong: {faults[0].detail}", faults=faults))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -108,8 +102,6 @@ def _pointer(loc: Sequence[str | int], kind: str, body: object) -> str:
     """The JSON pointer of a pydantic location, without the union tags that it carries besides keys."""
     if loc[0] != "body":
         return _joined(loc)
-    if kind == "json_invalid":
-        return ""
     path: list[str | int] = []
     here = body
     for position, step in enumerate(loc[1:], start=2):

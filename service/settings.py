@@ -2,52 +2,68 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+UNITS = {"mib": "MiB", "mpx": "megapixels", "ms": "milliseconds", "s": "seconds"}
 
 
 class Settings(BaseSettings):
     """Every setting. Units are in the names; a bad value stops the start."""
 
-    model_config = SettingsConfigDict(env_prefix="POSNEG_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POSNEG_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `api_keys`, or `insecure`."""
     port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one, which the log's line `listening` names."""
     data: Path = Path("posneg-data")
     """Folder of everything that is kept: database, store, model repository, runs."""
     database: str = ""
     """SQLAlchemy URL; empty: SQLite in the data folder. `postgresql://...` for several machines."""
     store: str = ""
-    """Where bytes are kept, as an obstore URL; empty: a folder in the data folder."""
+    """URL of the place for bytes: `s3://`, `gs://`, `az://`, `file:///`; empty: a folder in `data`."""
     api_keys: SecretStr = SecretStr("")
     """Comma-separated keys that callers send as `Authorization: Bearer <key>`."""
     insecure: bool = False
     """Allow a start without keys on an address that is not loopback."""
     worker: bool = True
     """Start a worker process beside the api."""
-    only: str = ""
+    only: Literal["", "serving"] = ""
     """`serving`: models alone, without losses and jobs, and never torch."""
     device: str = "auto"
     """Device of the worker's jobs: `auto`, `cpu`, `cuda:0`, ..."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important lines of the log that are written; requests are `info`."""
 
     max_body_mib: int = Field(256, ge=1)
+    """Largest body of a request, before and after it is unpacked; uploads have a limit of their own."""
     max_upload_mib: int = Field(4096, ge=1)
+    """Largest body of `PUT /v1/datasets/...` and `PUT /v1/models/...`."""
     max_image_mpx: int = Field(100, ge=1)
+    """Largest image, width times height, that is decoded."""
     max_dataset_files: int = Field(500_000, ge=1)
+    """Largest number of files in a data set's archive."""
     max_dataset_mib: int = Field(16_384, ge=1)
     """Largest size of a data set once unpacked."""
     max_pairs: int = Field(20_000_000, ge=1)
     """Largest number of prediction and ground truth pairs that one request may weigh."""
     max_concurrent_losses: int = Field(4, ge=1)
+    """Requests for a loss or an assignment that are worked on at once; others wait."""
+    max_batch_size: int = Field(8, ge=1)
+    """Largest number of images that one run of a served model takes."""
+    max_batch_delay_ms: float = Field(2.0, ge=0)
+    """Longest time that an image waits for others to share its run."""
+    max_queue_size: int = Field(256, ge=1)
+    """Images that may wait for a served model; more are refused with 503."""
     session_threads: int = Field(1, ge=1)
     """ONNX Runtime threads within one run."""
-    max_batch_size: int = Field(8, ge=1)
-    max_batch_delay_ms: float = Field(2.0, ge=0)
-    max_queue_size: int = Field(256, ge=1)
     lease_s: float = Field(15.0, gt=0)
     """A worker that has not been heard of for so long is taken for dead, and its jobs go to another."""
-    log_level: str = "info"
 
     @cached_property
     def database_url(self) -> str:
@@ -72,3 +88,8 @@ class Settings(BaseSettings):
     def runs_folder(self) -> Path:
         """One folder a job: checkpoint, log, events."""
         return self.data / "runs"
+
+
+def unit_of(name: str) -> str:
+    """The unit of a setting, which its name ends with; `count` where it is a plain number."""
+    return UNITS.get(name.rsplit("_", 1)[-1], "count")

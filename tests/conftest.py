@@ -65,7 +65,7 @@ def launch(data: Path, **settings: Any) -> Server:
             for line in process.stderr:
                 log.write(line)
                 log.flush()
-                if '"event": "listening"' in line:
+                if '"listening"' in line:
                     server.url = json.loads(line)["url"]
                     listening.set()
         listening.set()

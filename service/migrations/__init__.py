@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 
 from posneg.service.records import Records
 
 HEAD = "0001"
 """The newest revision; a start that finds it does not even load Alembic."""
+log = structlog.get_logger()
 LOCK = 0x706F736E  # "posn": one number for everybody who migrates this database
 
 
@@ -29,7 +31,8 @@ def _revision(records: Records) -> str | None:
     with records.read() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
-        return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return revision
 
 
 def _upgrade(records: Records) -> None:
@@ -49,3 +52,4 @@ def _upgrade(records: Records) -> None:
             raise DatabaseTooNew(
                 f"the database is of a version of posneg that this one, at {HEAD}, does not know: {error}"
             ) from error
+    log.info("database migrated", revision=HEAD)

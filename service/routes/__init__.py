@@ -1,1 +1,1 @@
-"""TODO"""
+"""One file a resource: parse, call one thing, answer."""

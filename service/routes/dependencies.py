@@ -10,6 +10,9 @@ from posneg.service.schemas.pages import Window
 from posneg.service.settings import Settings
 from posneg.service.store import Store
 
+MAX_PAGE = 1000
+MAX_KEY_LENGTH = 255
+
 
 def _settings(connection: HTTPConnection) -> Settings:
     return cast(Settings, connection.app.state.settings)
@@ -32,7 +35,7 @@ def _served(connection: HTTPConnection) -> Any:  # noqa: ANN401 - typed once ser
 
 
 def _window(
-    limit: Annotated[int, Query(ge=1, le=1000, description="Rows a page.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows a page.")] = 20,
     after: Annotated[str | None, Query(description="`next` of the page before.", max_length=512)] = None,
 ) -> Window:
     return Window(limit, after)
@@ -55,7 +58,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY_LENGTH,
         description="The same key with the same body replays the first answer.",
     ),
 ]

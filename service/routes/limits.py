@@ -1,0 +1,36 @@
+"""Every limit in force, so that nobody has to run into one to learn of it."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from posneg.service.errors import MAX_FAULTS
+from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, SettingsDep
+from posneg.service.settings import Settings, unit_of
+
+router = APIRouter(tags=["service"])
+FIXED = {
+    "max_page": (MAX_PAGE, "rows", "Largest `limit` of a list."),
+    "max_idempotency_key": (MAX_KEY_LENGTH, "characters", "Longest `Idempotency-Key`."),
+    "max_errors": (MAX_FAULTS, "count", "Bad elements that one problem names; their number is always told."),
+}
+
+
+@router.get("/v1/limits")
+async def list_limits(settings: SettingsDep) -> dict[str, Any]:
+    """Every limit in force: value, unit, what it bounds, and the setting that changes it."""
+    changeable = {
+        name: {
+            "value": getattr(settings, name),
+            "unit": unit_of(name),
+            "description": field.description,
+            "setting": f"POSNEG_{name.upper()}",
+        }
+        for name, field in Settings.model_fields.items()
+        if name.startswith("max_")
+    }
+    fixed = {
+        name: {"value": value, "unit": unit, "description": description, "setting": None}
+        for name, (value, unit, description) in FIXED.items()
+    }
+    return {"limits": changeable | fixed}
