@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from posneg.service.checks.config import LARGEST_TIE_EPS
 from posneg.service.checks.documents import parse_json, read_bytes
-from posneg.service.errors import BadRequest, ServiceError
+from posneg.service.errors import BadRequest, Conflict
 
 FORMAT = 1
 Reference = str | int
@@ -27,12 +27,12 @@ COLUMNS = {
 }
 
 
-class Incompatible(ServiceError):
+class Incompatible(Conflict):
     """A baseline of a format that this version does not know."""
 
-    status = 409
     code = "incompatible_baseline"
     title = "Incompatible baseline"
+    meaning = "The baseline was written in a format that this version does not read. Record it again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Snapshot:
 
 
 def snapshot(name: str, inputs: dict[str, str], answer: dict[str, Any]) -> Snapshot:
-    """The run that `answer`, a full response of /v1/losses, tells of; as a file would hold it, lists for tuples."""
+    """The run that `answer`, a full response of /v1/losses, tells of, as its file would hold it."""
     return Snapshot(
         name=name,
         inputs=inputs,

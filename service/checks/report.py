@@ -18,6 +18,7 @@ class MissingBaseline(NotFound):
 
     code = "missing_baseline"
     title = "Missing baseline"
+    meaning = "There is nothing to compare with yet: record the case first (`posneg record`)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +210,7 @@ def notes(found: Comparison) -> Iterator[str]:
 
 def number(value: float | None) -> str:
     """A number for people: nine digits, a dash where there is none."""
-    return "–" if value is None else f"{value:.9g}"
+    return "-" if value is None else f"{value:.9g}"
 
 
 FORMS: dict[str, Callable[[Report], str]] = {"md": as_markdown, "json": as_json}

@@ -55,7 +55,7 @@ def record(config: Config, answer: Answer, pattern: str = "*") -> list[Path]:
 
 
 def check(config: Config, answer: Answer, pattern: str = "*") -> Report:
-    """Compare the chosen cases with their baselines; a case that cannot be compared does not stop the others."""
+    """Compare the chosen cases with their baselines; one that cannot be compared stops no other."""
     cases = tuple(_check_case(case, config, answer) for case in chosen(config, pattern))
     return Report(cases=cases, stale=_stale(config))
 
