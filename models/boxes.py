@@ -77,7 +77,7 @@ def center_distance_squared(a: Boxes, b: Boxes) -> Values:
 
 
 def union_ultralytics(a: Boxes, b: Boxes, shared: Values, *, eps: float = 1e-7) -> Values:
-    """Area of both as ultralytics' `bbox_iou` has it: `eps` added to each height, not to the widths, and to the sum."""
+    """Area of both as in ultralytics' `bbox_iou`: `eps` on the heights, not the widths, and on the sum."""
     (width_a, height_a), (width_b, height_b) = extents(a), extents(b)
     return width_a * (height_a + eps) + width_b * (height_b + eps) - shared + eps
 
@@ -85,8 +85,8 @@ def union_ultralytics(a: Boxes, b: Boxes, shared: Values, *, eps: float = 1e-7) 
 def iou_flavored(a: Boxes, b: Boxes, flavor: str, *, eps: float = 1e-7) -> Values:
     """IoU with the epsilon where the framework's distance and complete IoU losses have it.
 
-    `ultralytics` as `union_ultralytics`; `mmdet` adds it to the union; `torchvision` too, but counts an intersection only
-    where both extents are positive, which here they always are.
+    `ultralytics` as `union_ultralytics`; `mmdet` adds it to the union; `torchvision` too, but counts an
+    intersection only where both extents are positive, which here they always are.
     """
     shared = intersection(a, b)
     if flavor == "ultralytics":

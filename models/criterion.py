@@ -1,4 +1,4 @@
-"""The loss of a batch: one assignment, then each term summed, divided once and weighted, kept apart by prediction.
+"""The loss of a batch: one assignment, then each term summed, divided once and weighted.
 
 One criterion serves the API, the check and training: what is trained with is what can be explained.
 """
@@ -20,7 +20,7 @@ from posneg.models.types import Assignment, Batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalization:
-    """The divisor of a term: counted (`raw`), and as used, at least 1; [1] for the batch or [B], one an image."""
+    """The divisor of a term: counted (`raw`), and as used, at least 1; [1] for the batch or [B]."""
 
     name: str
     raw: Float[Tensor, "S"]
@@ -31,8 +31,8 @@ class Normalization:
 class Term:
     """One term of a loss.
 
-    `rows` is what each prediction pays before division and weight; times `scale` of its image it is its share of
-    `value`. `available` is false where the input cannot give the term (then everything is 0).
+    `rows` is what each prediction pays before division and weight; times `scale` of its image it is its share
+    of `value`. `available` is false where the input cannot give the term (then everything is 0).
     """
 
     weight: float
@@ -72,7 +72,7 @@ def assign(recipe: Recipe, batch: Batch, *, trace: bool = False) -> Assignment:
 
 
 def criterion(recipe: Recipe, batch: Batch, assignment: Assignment | None = None) -> Breakdown:
-    """The loss of a batch under a recipe, by term and prediction; gradients reach whatever the batch was made of.
+    """The loss of a batch under a recipe, by term and prediction; gradients reach what the batch is made of.
 
     `assignment` is computed where it is not given; it carries no gradient, as in every upstream.
     """

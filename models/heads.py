@@ -1,4 +1,4 @@
-"""From what a head emits to boxes, with gradients: distances from points, their distributions, offsets from anchors."""
+"""From what a head emits to boxes, with gradients."""
 
 import torch
 from jaxtyping import Float

@@ -1,7 +1,7 @@
 """Pairs of a prediction and a ground truth of one image, as two index lists, and ranking within groups.
 
-Assignment is a sparse problem: of all pairs only those can matter whose anchor point lies in the box, or whose
-boxes overlap. Every list here is sorted by ground truth, then by prediction, so that a stable sort
+Assignment is a sparse problem: of all pairs only those can matter whose anchor point lies in the box, or
+whose boxes overlap. Every list here is sorted by ground truth, then by prediction, so that a stable sort
 resolves ties to the lowest index.
 """
 
@@ -65,7 +65,7 @@ def pairs_inside(
     boxes: Float[Tensor, "G 4"],
     margin_px: float,
 ) -> Pairs:
-    """The pairs whose anchor point lies more than `margin_px` inside the box; `boxes` may differ from the true ones."""
+    """The pairs whose anchor point lies more than `margin_px` inside `boxes`, which may be enlarged ones."""
     found = []
     for rows in rows_by_image(predictions, ground_truth, usable):
         inside = inside_distance(
@@ -108,14 +108,14 @@ def nearest_pairs(predictions: Predictions, ground_truth: GroundTruth, usable: B
 
 def union(predictions: int, *parts: Pairs) -> Pairs:
     """All pairs of `parts`, each once, in order; `predictions` is how many there are in the batch."""
-    keys = torch.cat([p.ground_truth * predictions + p.prediction for p in parts]).unique()
+    keys = torch.unique(torch.cat([p.ground_truth * predictions + p.prediction for p in parts]))
     return Pairs(prediction=keys % max(predictions, 1), ground_truth=keys // max(predictions, 1))
 
 
 def rank_within(
     group: Int[Tensor, "P"], value: Float[Tensor, "P"], eligible: Bool[Tensor, "P"]
 ) -> Int[Tensor, "P"]:
-    """Rank from 0 of each eligible value within its group, largest first, ties by position; a huge rank for the rest."""
+    """Rank from 0 of each eligible value in its group, largest first, ties by position; else a huge one."""
     rank = torch.full_like(group, torch.iinfo(group.dtype).max)
     rows = eligible.nonzero().squeeze(1)
     order = value[rows].sort(descending=True, stable=True).indices
@@ -139,13 +139,19 @@ def value_at_rank(
     return held
 
 
-def best_in_group(
-    group: Int[Tensor, "P"], value: Float[Tensor, "P"]
-) -> tuple[Int[Tensor, "Q"], Int[Tensor, "Q"]]:
-    """For each group that occurs: its number, and the position of its largest value (the first of equals)."""
-    rank = rank_within(group, value, torch.ones_like(group, dtype=torch.bool))
-    rows = (rank == 0).nonzero().squeeze(1)
-    return group[rows], rows
+def best_in_group(group: Int[Tensor, "P"], *keys: Tensor) -> tuple[Int[Tensor, "Q"], Int[Tensor, "Q"]]:
+    """For each group that occurs: its number, and the position of its largest member (the first of equals).
+
+    `keys` order the members, the most important one first.
+    """
+    order = torch.arange(len(group), device=group.device)
+    for key in reversed(keys):
+        order = order[key[order].sort(descending=True, stable=True).indices]
+    order = order[group[order].sort(stable=True).indices]
+    groups = group[order]
+    first = torch.ones_like(groups, dtype=torch.bool)
+    first[1:] = groups[1:] != groups[:-1]
+    return groups[first], order[first]
 
 
 def _grid(rows: ImageRows) -> tuple[Tensor, Tensor]:

@@ -20,10 +20,10 @@ class TermRecipe:
     """One term: the loss of each prediction, summed, over the normalizer, times `weight`.
 
     `compared` is what a coordinate loss (L1 and its kin) compares; overlap losses always compare boxes and
-    distribution losses bins. `unit` is what lengths are divided by: nothing, the row's stride, the image's size.
-    `weighted_by_target` multiplies each pair by its classification target. Of a classification term,
-    `negative_weight` multiplies the rows of negatives, `class_weights` the columns, and `target` is what a positive's own
-    class should reach: 1, the overlap, or the assigner's normalised metric.
+    distribution losses bins. `unit` is what lengths are divided by: nothing, the row's stride, the image's
+    size. `weighted_by_target` multiplies each pair by its classification target. Of a classification term,
+    `negative_weight` multiplies the rows of negatives, `class_weights` the columns, and `target` is what a
+    positive's own class should reach: 1, the overlap, or the assigner's normalised metric.
     """
 
     loss: str

@@ -76,7 +76,7 @@ class Registry(Generic[F]):
         )
 
     def bind(self, name: str, options: Mapping[str, object]) -> "partial[Any]":
-        """The function with its options checked and fixed; raises `OptionError` for the first that does not fit."""
+        """The function with its options checked and fixed; raises `OptionError` for one that does not fit."""
         function = self[name]
         if problems := list(check(function, options)):
             raise problems[0]
@@ -108,7 +108,7 @@ def check(function: Callable[..., Any], options: Mapping[str, object]) -> Iterat
 
 
 def fitted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the function's annotations have them: whole numbers become floats, lists tuples, where asked for."""
+    """Options as the function's annotations want them: whole numbers as floats, lists as tuples."""
     hints = typing.get_type_hints(function, include_extras=True)
     return {name: _fit(value, hints[name]) for name, value in options.items()}
 

@@ -64,9 +64,9 @@ class ClassScores:
 class Predictions:
     """What a head says about every anchor point, decoded boxes beside the raw columns they came from.
 
-    `boxes` are xyxy in pixels. `points` and `strides` are in pixels; `ltrb` and `dfl` (logits over bins, sides
-    left, top, right, bottom) count strides; `deltas` are relative to `anchors`. Rows that are not `finite` take no
-    part; None means that all are.
+    `boxes` are xyxy in pixels. `points` and `strides` are in pixels; `ltrb` and `dfl` (logits over bins,
+    sides left, top, right, bottom) count strides; `deltas` are relative to `anchors`. Rows that are not
+    `finite` take no part; None means that all are.
     """
 
     boxes: Float[Tensor, "N 4"]
@@ -85,8 +85,8 @@ class Predictions:
 class GroundTruth:
     """The boxes that predictions answer for. `ignore` ones are matched to nothing and count nowhere.
 
-    `weight` multiplies the loss of the predictions that a box gets. `soft_labels` give a box's classes as shares, where
-    one class is not the whole truth; None means one-hot labels.
+    `weight` multiplies the loss of the predictions that a box gets. `soft_labels` give a box's classes as
+    shares, where one class is not the whole truth; None means one-hot labels.
     """
 
     boxes: Float[Tensor, "G 4"]
@@ -146,10 +146,10 @@ class Trace:
 class Assignment:
     """Which ground truth each prediction answers for.
 
-    `ground_truth` is 0 where a prediction is not positive. `iou` and `metric` are those of the matched pair, as the
-    assigner measured them, and `quality` is the metric normalised to a target in 0..1; all 0 elsewhere.
-    `reason` gives each positive (`TOP_K`, ...) and each ignored prediction its code, by index into `reasons`.
-    `degenerate` marks the ground truths that the assigner dropped.
+    `ground_truth` is 0 where a prediction is not positive. `iou` and `metric` are those of the matched pair,
+    as the assigner measured them, and `quality` is the metric normalised to a target in 0..1; all 0
+    elsewhere. `reason` gives each positive (`TOP_K`, ...) and each ignored prediction its code, by index into
+    `reasons`. `degenerate` marks the ground truths that the assigner dropped.
     """
 
     positive: Bool[Tensor, "N"]

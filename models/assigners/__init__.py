@@ -1,7 +1,8 @@
 """Assigners, one file each: (predictions, ground truth) → which prediction answers for which box.
 
-A new assigner is a new file `<name>.py` with one function `<name>` under `@assigner`: two positional parameters,
-keyword-only options with the paper's defaults, `trace: bool` among them when it can explain itself.
+A new assigner is a new file `<name>.py` with one function `<name>` under `@assigner`: two positional
+parameters, keyword-only options with the paper's defaults, `trace: bool` among them when it can explain
+itself.
 """
 
 from collections.abc import Callable

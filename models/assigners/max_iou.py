@@ -1,17 +1,19 @@
 """Assignment by the largest IoU with an anchor, with a band of anchors that are neither.
 
-Girshick et al. 2014 and Ren et al., Faster R-CNN, NeurIPS 2015, arXiv:1506.01497, section 3.1.2. An anchor whose
-largest IoU reaches `positive_iou` takes that box, one below `negative_iou` is background, between them it is ignored.
-A box that would get nothing may take the anchors closest to it (`match_low_quality`), where the flavors differ:
+Girshick et al. 2014 and Ren et al., Faster R-CNN, NeurIPS 2015, arXiv:1506.01497, section 3.1.2. An anchor
+whose largest IoU reaches `positive_iou` takes that box, one below `negative_iou` is background, between them
+it is ignored. A box that would get nothing may take the anchors closest to it (`match_low_quality`), where
+the flavors differ:
 
 - `torchvision` (`Matcher`): each anchor tied for a box's largest IoU goes to the anchor's *own* best box.
-- `mmdet` (`MaxIoUAssigner`): each such anchor goes to *that* box, later boxes overwriting earlier ones; the union
-  of two boxes is at least 1e-6.
+- `mmdet` (`MaxIoUAssigner`): each such anchor goes to *that* box, later boxes overwriting earlier ones; the
+  union of two boxes is at least 1e-6.
 
 With `minimum_positive_iou` 0 a box that overlaps nothing takes every anchor of IoU 0, as in both upstreams.
 Boxes are matched with `anchors` where there are any, else with the predicted boxes.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -46,10 +48,10 @@ def max_iou(
     ignore_with_respect_to: Literal["prediction", "region"] = "prediction",
     trace: bool = False,
 ) -> Assignment:
-    """Give each anchor the box it overlaps most, if that is enough, and each box at least its closest anchors.
+    """Give each anchor the box it overlaps most, if that is enough, and each box its closest anchors.
 
-    An anchor that an ignored region covers by more than `ignore_iof_threshold` (of the anchor's area, or of the region's)
-    is ignored; null or 0 turns that off.
+    An anchor that an ignored region covers by more than `ignore_iof_threshold` (of the anchor's area, or of
+    the region's) is ignored; null or 0 turns that off.
     """
     low, high = negative_iou if isinstance(negative_iou, tuple | list) else (0.0, negative_iou)
     usable = ~ground_truth.ignore
@@ -101,7 +103,7 @@ def max_iou(
     if not trace:
         return result
     told = _trace(weighed, result, positive_iou, high, column)
-    return Assignment(**{f: getattr(result, f) for f in result.__slots__} | {"trace": told})
+    return replace(result, trace=told)
 
 
 def _iou(a: Tensor, b: Tensor, flavor: str) -> Tensor:
@@ -174,6 +176,7 @@ def _trace(
     cutoff = torch.full_like(iou, positive_iou)
     cutoff = torch.where(iou < negative_iou, torch.full_like(iou, negative_iou), cutoff)
     above = iou >= positive_iou
+    cutoff = torch.where(matched & ~above, torch.nan, cutoff)  # a low-quality match has no rival
     enough = Test(reason="BELOW_THRESHOLD", quantity="iou", value=iou, cutoff=cutoff, passed=above | matched)
     rival = torch.where(elsewhere & above, iou_of_match[prediction], torch.nan)
     first_choice = Test(

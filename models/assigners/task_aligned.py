@@ -1,17 +1,19 @@
 """Task-aligned assignment: each ground truth takes the predictions that both classify and locate it best.
 
-Feng et al., TOOD, ICCV 2021, arXiv:2108.07755, section 3.2: t = s^alpha * u^beta, s the score of the box's class, u
-the overlap. Three implementations differ, and each is a flavor:
+Feng et al., TOOD, ICCV 2021, arXiv:2108.07755, section 3.2: t = s^alpha * u^beta, s the score of the box's
+class, u the overlap. Three implementations differ, and each is a flavor:
 
-- `mmdet` (TOOD): IoU; ranks all predictions, and tests for "inside the box" (by 0.01 px) afterwards; a metric of 0 is
-  never positive; a prediction that two boxes claim goes to the claimant with the larger IoU.
+- `mmdet` (TOOD): IoU; ranks all predictions, and tests for "inside the box" (by 0.01 px) afterwards; a metric
+  of 0 is never positive; a prediction that two boxes claim goes to the claimant with the larger IoU.
 - `ultralytics` (YOLOv8): complete IoU, at least 0; ranks the points inside, where sides below the second
-  level's stride are enlarged to it; a metric of 0 may be positive; a contested prediction goes to the largest overlap
-  among all boxes that it is a candidate of; boxes with x1+y1+x2+y2 <= 0 count as padding.
-- `ppdet` (PP-YOLOE): IoU; ranks the points inside; a contested prediction goes to the largest IoU among all boxes.
+  level's stride are enlarged to it; a metric of 0 may be positive; a contested prediction goes to the largest
+  overlap among all boxes that it is a candidate of; boxes with x1+y1+x2+y2 <= 0 count as padding.
+- `ppdet` (PP-YOLOE): IoU; ranks the points inside; a contested prediction goes to the largest IoU among all
+  boxes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -69,14 +71,14 @@ def task_aligned(
 ) -> Assignment:
     """Give each ground truth the `topk` candidates with the largest score^alpha * overlap^beta.
 
-    Pairs below `min_iou` or `min_metric` are never positive and hold no rank. `topk2` keeps so many of each box's
-    predictions after conflicts are settled. Ties go to the lowest index.
+    Pairs below `min_iou` or `min_metric` are never positive and hold no rank. `topk2` keeps so many of each
+    box's predictions after conflicts are settled. Ties go to the lowest index.
     """
     degenerate = ~ground_truth.ignore & (ground_truth.boxes.sum(-1) <= 0) & (flavor == "ultralytics")
     usable = ~(ground_truth.ignore | degenerate)
     count = len(ground_truth.boxes)
     grown = _candidate_boxes(predictions, ground_truth, flavor)
-    pairs = _pairs(predictions, ground_truth, usable, grown, flavor, candidates, trace)
+    pairs = _pairs(predictions, ground_truth, usable, grown, flavor, candidates, beta, trace)
     weighed = _weigh(predictions, ground_truth, grown, pairs, flavor, candidates, alpha, beta)
 
     # The tests, in the order in which they are told; all must be passed.
@@ -101,7 +103,7 @@ def task_aligned(
     rank = rank_within(pairs.ground_truth, weighed.metric, ranked)
     tests.append(_rank_test(pairs.ground_truth, weighed.metric, rank, topk, count))
     claimed = _all_passed(tests, pairs)
-    won, rival = _settle(predictions, ground_truth, usable, weighed, claimed, flavor)
+    won, rival = _settle(predictions, weighed, claimed, flavor)
     tests.append(_test("LOST_CONFLICT", "iou", weighed.overlap, rival, won | ~claimed))
     if topk2 is not None and topk2 != topk:
         second = rank_within(pairs.ground_truth, weighed.metric, won)
@@ -121,19 +123,19 @@ def task_aligned(
         rank=torch.where(ranked, rank + 1, 0),
         tests=tuple(tests),
     )
-    return Assignment(**{f: getattr(result, f) for f in result.__slots__} | {"trace": told})
+    return replace(result, trace=told)
 
 
 def _candidate_boxes(
     predictions: Predictions, ground_truth: GroundTruth, flavor: Flavor
 ) -> Float[Tensor, "G 4"]:
-    """The boxes that a point must be inside of: ultralytics enlarges sides below the second level's stride."""
+    """Boxes that a point must be inside of: ultralytics enlarges sides below the second level's stride."""
     if flavor != "ultralytics" or len(predictions.strides) == 0 or len(ground_truth.boxes) == 0:
         return ground_truth.boxes
     images = int(torch.maximum(predictions.image[-1], ground_truth.image[-1])) + 1
     starts = image_starts(predictions.image, images)
     seconds = []
-    for first, end in zip(starts, starts[1:], strict=False):
+    for first, end in pairwise(starts):
         strides = predictions.strides[first:end]
         other = strides[strides != strides[0]] if end > first else strides
         seconds.append(torch.cat([other[:1], strides[:1], strides.new_ones(1)])[0])
@@ -147,10 +149,13 @@ def _pairs(
     grown: Float[Tensor, "G 4"],
     flavor: Flavor,
     candidates: str,
+    beta: float,
     trace: bool,
 ) -> Pairs:
     """The pairs that can matter; with `trace` also those that an explanation names."""
     if candidates == "all":
+        return all_pairs(predictions, ground_truth, usable)
+    if flavor == "mmdet" and beta == 0:  # then the metric of boxes apart is above 0 too
         return all_pairs(predictions, ground_truth, usable)
     inside = pairs_inside(predictions, ground_truth, usable, grown, INSIDE_MARGIN_PX[flavor])
     parts = [inside]
@@ -211,7 +216,7 @@ def _all_passed(tests: list[Test], pairs: Pairs) -> Bool[Tensor, "P"]:
 def _rank_test(
     group: Int[Tensor, "P"], metric: Float[Tensor, "P"], rank: Int[Tensor, "P"], k: int, groups: int
 ) -> Test:
-    """Inside the best `k`: against the first one outside for those within, against the last one inside for the rest."""
+    """Inside the best `k`, against the first one outside; for the rest, against the last one inside."""
     within = rank < k
     last_in = value_at_rank(group, metric, rank, k - 1, groups)[group]
     first_out = value_at_rank(group, metric, rank, k, groups)[group]
@@ -220,16 +225,14 @@ def _rank_test(
 
 def _settle(
     predictions: Predictions,
-    ground_truth: GroundTruth,
-    usable: Bool[Tensor, "G"],
     weighed: _Weighed,
     claimed: Bool[Tensor, "P"],
     flavor: Flavor,
 ) -> tuple[Bool[Tensor, "P"], Float[Tensor, "P"]]:
-    """Which pairs are matched once each prediction has one box, and the overlap of each pair's best rival (NaN: none).
+    """Which pairs are matched once each prediction has one box, and each pair's best rival (NaN: none).
 
-    Who may win a contested prediction is where the flavors differ: its claimants, all boxes that it is a candidate
-    of, or any box.
+    Who may win a contested prediction is where the flavors differ: its claimants, all boxes that it is a
+    candidate of, or any box.
     """
     pairs, nan = weighed.pairs, torch.full_like(weighed.overlap, torch.nan)
     claims = torch.bincount(pairs.prediction[claimed], minlength=len(predictions.boxes))
@@ -261,7 +264,7 @@ def _result(
     degenerate: Bool[Tensor, "G"],
     eps: float,
 ) -> Assignment:
-    """The matched pairs as columns; quality is the metric scaled so that each box's best equals its best overlap."""
+    """The matched pairs as columns; the quality of each box's best is that box's best overlap."""
     rows = won.nonzero().squeeze(1)
     prediction, box = weighed.pairs.prediction[rows], weighed.pairs.ground_truth[rows]
     metric, overlap = weighed.metric[rows], weighed.overlap[rows]

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Why an assignment came out as it did."""

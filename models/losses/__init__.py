@@ -1,6 +1,7 @@
 """Losses, one file each: one value per pair or element, not reduced; the criterion divides, once.
 
-A new loss is a new file `<name>.py` with one function `<name>` under `@loss(kind)`. The kind says what is compared:
+A new loss is a new file `<name>.py` with one function `<name>` under `@loss(kind)`. The kind says what is
+compared:
 
 - `classification`: (`ClassScores` [P, C], targets broadcastable to [P, C]) → [P, C]
 - `overlap`: (boxes [P, 4], boxes [P, 4]), xyxy → [P]

@@ -1,6 +1,7 @@
 """Complete IoU loss: overlap, distance of the centres, and difference of the aspect ratios.
 
-Zheng et al., AAAI 2020, arXiv:1911.08287, equations 8 to 11. The trade-off factor is a constant for the gradient.
+Zheng et al., AAAI 2020, arXiv:1911.08287, equations 8 to 11. The trade-off factor is a constant for the
+gradient.
 """
 
 from typing import Literal
@@ -25,8 +26,8 @@ def ciou(
     """1 - IoU + distance penalty + trade-off · aspect.
 
     `mmdet` leaves the aspect out below an IoU of 0.5 and bounds the result to 0..2; its own value for
-    equal boxes is 0/0, ours 0. `torchvision` has no epsilon in the aspect ratio: a box without extent, NaN there, has
-    an aspect of 0 here.
+    equal boxes is 0/0, ours 0. `torchvision` has no epsilon in the aspect ratio: a box without extent, NaN
+    there, has an aspect of 0 here.
     """
     if flavor == "ultralytics":
         return 1 - boxes.ciou_ultralytics(target, prediction)

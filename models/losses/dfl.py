@@ -22,8 +22,8 @@ def dfl(
 ) -> Float[Tensor, "P 4"]:
     """-(l + 1 - y) ln p_l - (y - l) ln p_(l+1), l the bin below the distance y; one value a side.
 
-    `ultralytics` and `ppdet` take the mean of the sides and clamp y to the bins (at most R - 1 - 0.01), so their
-    four values sum to that mean; `mmdet` clamps nothing that its bins can hold, and sums the sides.
+    `ultralytics` and `ppdet` take the mean of the sides and clamp y to the bins (at most R - 1 - 0.01), so
+    their four values sum to that mean; `mmdet` clamps nothing that its bins can hold, and sums the sides.
     """
     last = logits.shape[-1] - 1
     distance = distance.clamp(0, last if flavor == "mmdet" else last - 0.01)

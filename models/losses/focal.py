@@ -1,6 +1,7 @@
 """Focal loss: binary cross-entropy that fades where the prediction is already right.
 
-Lin et al., ICCV 2017, arXiv:1708.02002, equation 5. The modulating factor is differentiated through, in all flavors.
+Lin et al., ICCV 2017, arXiv:1708.02002, equation 5. The modulating factor is differentiated through, in all
+flavors.
 """
 
 from typing import Annotated, Literal
@@ -27,8 +28,8 @@ def focal(
     """alpha_t (1 - p_t)^gamma BCE; a negative `alpha` leaves alpha_t out.
 
     For soft targets y: p_t = y p + (1 - y)(1 - p) and alpha_t = y alpha + (1 - y)(1 - alpha). `ppdet` has
-    |p - y| in place of 1 - p_t, which is equal for y of 0 and 1; `ultralytics` takes the mean over classes, so
-    that its values are divided by their number.
+    |p - y| in place of 1 - p_t, which is equal for y of 0 and 1; `ultralytics` takes the mean over classes,
+    so that its values are divided by their number.
     """
     p = scores.all_probabilities
     distance = (p - target).abs() if flavor == "ppdet" else 1 - (target * p + (1 - target) * (1 - p))

@@ -21,9 +21,9 @@ def giou(
 ) -> Float[Tensor, "P"]:
     """1 - IoU + (hull - union) / hull: 0 when equal, towards 2 as the boxes part.
 
-    The flavors differ in the epsilon that keeps union and hull from 0: added to both by `torchvision` (1e-7) and
-    `ppdet` (1e-10), a lower bound of 1e-6 in `mmdet`, and in `ultralytics` 1e-7 on both and on each height;
-    `yolox` adds 1e-16 to the union alone and bounds the result.
+    The flavors differ in the epsilon that keeps union and hull from 0: added to both by `torchvision` (1e-7)
+    and `ppdet` (1e-10), a lower bound of 1e-6 in `mmdet`, and in `ultralytics` 1e-7 on both and on each
+    height; `yolox` adds 1e-16 to the union alone and bounds the result.
     """
     shared = boxes.intersection(prediction, target)
     hull_width, hull_height = boxes.hull_extents(prediction, target)

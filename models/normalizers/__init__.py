@@ -1,7 +1,7 @@
 """Normalizers, one file each: what a term's sum is divided by.
 
-A new normalizer is a new file `<name>.py` with one function `<name>` under `@normalizer`, from a `Tally` to one
-value for each group: the batch, or every image by itself. The criterion takes at least 1 of it.
+A new normalizer is a new file `<name>.py` with one function `<name>` under `@normalizer`, from a `Tally` to
+one value for each group: the batch, or every image by itself. The criterion takes at least 1 of it.
 """
 
 from collections.abc import Callable

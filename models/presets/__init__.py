@@ -1,7 +1,8 @@
 """Published recipes, one file each, and what becomes of one when a caller changes it.
 
-A new preset is a new file `<name>.py` with one function `<name>` under `@preset`, from the names of the columns that
-the predictions have (`dfl`, `ltrb`, `deltas`, ...) to a `Recipe`; its docstring names the source.
+A new preset is a new file `<name>.py` with one function `<name>` under `@preset`, from the names of the
+columns that the predictions have (`dfl`, `ltrb`, `deltas`, ...) to a `Recipe`; its docstring names the
+source.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +32,9 @@ def resolve(
 ) -> Recipe:
     """The recipe of a preset with changes, every option filled in.
 
-    `assigner` and `loss` override the preset field by field; another assigner or loss `name` starts from its own
-    defaults. `columns` are the head outputs at hand. Raises `InvalidOptions` with a path for each that does not fit.
+    `assigner` and `loss` override the preset field by field; another assigner or loss `name` starts from its
+    own defaults. `columns` are the head outputs at hand. Raises `InvalidOptions` with a path for each that
+    does not fit.
     """
     if name not in preset:
         raise InvalidOptions([OptionError(f"no preset {name!r}; known: {', '.join(preset)}", ("preset",))])
@@ -95,7 +97,7 @@ def _changed(
 
 
 def _split(term: str, changes: Options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is the term's own, and what is its loss function's; a normalizer may come as `{"name", "scope"}`."""
+    """What is the term's own, and what its loss function's; a normalizer may be `{"name", "scope"}`."""
     allowed = TERM_OPTIONS + (CLASSIFICATION_OPTIONS if term == "classification" else ())
     own = {k: v for k, v in changes.items() if k in allowed}
     if isinstance(own.get("normalizer"), Mapping):

@@ -1,4 +1,4 @@
-"""The textbook's loss: a score to raise where a box is found, a score to lower elsewhere, and a box to move."""
+"""The textbook's loss: scores to raise where a box is found and to lower elsewhere, boxes to move."""
 
 from posneg.models.presets import preset
 from posneg.models.recipe import Recipe, TermRecipe
