@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import goldens
 import pytest
 import torch
 
 from posneg.models.assigners import assigner
+from tests.models import goldens
 
 FLAVORS = {
     "ultralytics": ("task_aligned", "ultralytics"),

@@ -1,11 +1,11 @@
 """The criterion against what its upstreams computed: terms and gradients."""
 
-import goldens
 import pytest
 import torch
 
 from posneg.models.criterion import criterion
 from posneg.models.presets import resolve
+from tests.models import goldens
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-7}
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import goldens
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from posneg.models.losses import kind_of, losses
 from posneg.models.types import ClassScores
+from tests.models import goldens
 
 FILES = {
     "loss_bce": "binary_cross_entropy",
