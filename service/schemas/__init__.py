@@ -1,1 +1,1 @@
-"""TODO"""
+"""What crosses the wire."""
