@@ -53,19 +53,19 @@ def _claim(records: Records, route: str, key: str, digest: str) -> Response | fl
     now = time.time()
     fresh = {"key": key, "route": route, "body_sha256": digest, "created_at": now}
     with records.begin() as connection:
-        inserted = connection.execute(_insert_unless_there(records).values(fresh))
-        if inserted.rowcount == 1:
+        insert = _insert_unless_there(records).values(fresh).returning(idempotency.c.key)
+        if connection.execute(insert).first() is not None:
             return now
-        row = connection.execute(idempotency.select().where(*_is(route, key)).with_for_update()).one()
-        if row.body_sha256 != digest:
+        row = connection.execute(idempotency.select().where(*_is(route, key)).with_for_update()).first()
+        if row is not None and row.body_sha256 != digest:
             raise InvalidRequest.at(
                 "",
                 f"Idempotency-Key {key!r} was used with another body; take a new key for a new request",
                 "idempotency_key_reused",
             )
-        if row.status is not None:
+        if row is not None and row.status is not None:
             return Response(row.body, row.status, {**row.headers, REPLAYED: "true"})
-        if now - row.created_at < CLAIM_S:
+        if row is None or now - row.created_at < CLAIM_S:  # None: freed between the two statements
             raise Conflict(
                 f"the first request with Idempotency-Key {key!r} is still being answered; retry",
                 headers={"Retry-After": "1"},
