@@ -58,7 +58,7 @@ def prepare(request: LossInput, recipe: Recipe) -> Prepared:
     if request.gradients:
         for name in leaves.keys() - NOT_DIFFERENTIATED:
             leaves[name].requires_grad_()
-    finite = torch.stack([leaf.isfinite().flatten(1).all(1) for leaf in leaves.values()]).all(0)
+    finite = torch.stack([leaf[:, None].isfinite().flatten(1).all(1) for leaf in leaves.values()]).all(0)
     clean = {name: _cleaned(leaf, finite) for name, leaf in leaves.items()}
     counts = torch.tensor([i.predictions.count for i in request.images], dtype=torch.long)
     image = torch.repeat_interleave(torch.arange(len(counts)), counts)
