@@ -1,11 +1,13 @@
 """The HTTP application, put together, and its start."""
 
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -99,6 +101,8 @@ def serve(settings: Settings) -> None:
         migrate(settings.database_url)
     except DatabaseTooNew as error:
         _refuse(str(error))
+    for end in (signal.SIGINT, signal.SIGTERM):  # uvicorn shuts down, then hands the signal back to us
+        signal.signal(end, _leave)
     listener = _listener(settings)
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, server_header=False)
     _Server(config).run(sockets=[listener])
@@ -124,7 +128,11 @@ def _listener(settings: Settings) -> socket.socket:
     return listener
 
 
-def _refuse(reason: str) -> None:
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _refuse(reason: str) -> NoReturn:
     print(reason, file=sys.stderr)  # noqa: T201 - an operator reads this, not a log
     raise SystemExit(2)
 
