@@ -6,12 +6,23 @@ from fastapi import APIRouter
 
 from posneg.service.errors import MAX_FAULTS
 from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, SettingsDep
+from posneg.service.schemas.images import MAX_SCORES
+from posneg.service.schemas.labels import MAX_CLASSES
+from posneg.service.schemas.tensors import MAX_HEADER, MAX_TENSORS
 from posneg.service.settings import Settings, unit_of
 
 router = APIRouter(tags=["service"])
 FIXED = {
     "max_page": (MAX_PAGE, "rows", "Largest `limit` of a list."),
     "max_idempotency_key": (MAX_KEY_LENGTH, "characters", "Longest `Idempotency-Key`."),
+    "max_scores": (
+        MAX_SCORES,
+        "count",
+        "Predictions times classes, of lists and COCO results in one request.",
+    ),
+    "max_classes": (MAX_CLASSES, "count", "Classes of one request."),
+    "max_tensors": (MAX_TENSORS, "count", "Tensors of one safetensors body."),
+    "max_tensors_header": (MAX_HEADER, "bytes", "Header of a safetensors body, the JSON in it included."),
     "max_errors": (MAX_FAULTS, "count", "Bad elements that one problem names; their number is always told."),
 }
 

@@ -93,9 +93,9 @@ def _sizes(images: Elements) -> tuple[list[tuple[float, float] | None], list[Not
         usable = all(is_number(side) and 0 < side < float("inf") for side in sides)
         sizes.append((float(sides[0]), float(sides[1])) if usable else None)
         if not usable and sides != [None, None]:
-            unusable.add(at, shown(image.get("id")))
+            unusable.add(at, image.get("id"))
         if any(name in image for name in FEDERATED):
-            federated.add(at, shown(image.get("id")))
+            federated.add(at, image.get("id"))
     notices = []
     if unusable.count:
         detail = f"height and width of {unusable.count} images are not both above 0: {unusable.listed}"

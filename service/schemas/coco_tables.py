@@ -19,9 +19,9 @@ class Tally:
 
     count: int = 0
     pointer: str = ""
-    values: tuple[Id, ...] = ()
+    values: tuple[Any, ...] = ()
 
-    def add(self, pointer: str, value: Id) -> None:
+    def add(self, pointer: str, value: object) -> None:
         """One more."""
         self.count += 1
         self.pointer = self.pointer or pointer

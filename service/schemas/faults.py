@@ -4,17 +4,15 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from posneg.service.errors import Fault, InvalidRequest
+from posneg.service.errors import MAX_FAULTS, Fault, InvalidRequest
 
-KEPT = 100
-"""As many as a problem lists; the rest are counted."""
 LONGEST_SHOWN = 60
 LONGEST_TOKEN = 200
 NAMES = {dict: "an object", list: "a list", type(None): "null"}
 
 
 class Faults:
-    """What is wrong with a request, in the order found: the first 100 in words, and how many there are."""
+    """What is wrong with a request, in the order found: as many in words as a problem names, and how many."""
 
     def __init__(self) -> None:
         self.kept: list[Fault] = []
@@ -23,7 +21,7 @@ class Faults:
     @property
     def full(self) -> bool:
         """No further fault will be told in words, so that costly words can be spared."""
-        return len(self.kept) >= KEPT
+        return len(self.kept) >= MAX_FAULTS
 
     def add(self, pointer: str, detail: str, code: str) -> None:
         """One bad element."""
