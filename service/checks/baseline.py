@@ -74,6 +74,7 @@ class Snapshot:
     name: str
     inputs: dict[str, str]
     resolved: dict[str, Any]
+    verdict: str  # ok, vacuous or nonfinite
     total: float | None
     terms: dict[str, dict[str, Any]]
     counts: dict[str, int]
@@ -86,6 +87,7 @@ def snapshot(name: str, inputs: dict[str, str], answer: dict[str, Any]) -> Snaps
         name=name,
         inputs=inputs,
         resolved=json.loads(json.dumps(answer["resolved"])),
+        verdict=answer["verdict"],
         total=answer["total"],
         terms={name: _term(term) for name, term in answer["terms"].items()},
         counts=answer["counts"],
@@ -144,6 +146,7 @@ def dumps(run: Snapshot) -> str:
         "columns": COLUMNS,
         "inputs": run.inputs,
         "resolved": run.resolved,
+        "verdict": run.verdict,
         "total": run.total,
         "terms": run.terms,
         "counts": run.counts,
@@ -198,6 +201,7 @@ class _File(BaseModel):
     name: str
     inputs: dict[str, str]
     resolved: dict[str, Any]
+    verdict: str
     total: float | None
     terms: dict[str, dict[str, Any]]
     counts: dict[str, int]
@@ -236,6 +240,7 @@ def _restored(file: _File) -> Snapshot:
         name=file.name,
         inputs=file.inputs,
         resolved=file.resolved,
+        verdict=file.verdict,
         total=file.total,
         terms=file.terms,
         counts=file.counts,

@@ -53,6 +53,7 @@ class Cause:
 class Comparison:
     """Everything that differs between a baseline and now."""
 
+    verdicts: tuple[str, str]
     terms: tuple[TermMove, ...]
     counts: dict[str, tuple[int | None, int | None]]
     images: tuple[str, ...]
@@ -68,9 +69,15 @@ class Comparison:
         return clear > self.flips_allowed or bool(self.counts) or bool(self.images)
 
     @property
+    def verdict_moved(self) -> bool:
+        """Whether the runs were judged differently, or either met values that are equal to nothing."""
+        return self.verdicts[0] != self.verdicts[1] or "nonfinite" in self.verdicts
+
+    @property
     def moved(self) -> bool:
         """The verdict: a number, the assignment or the recipe is not what the baseline says."""
-        return self.assignment_moved or bool(self.parameters) or any(term.moved for term in self.terms)
+        numbers = self.verdict_moved or any(term.moved for term in self.terms)
+        return numbers or self.assignment_moved or bool(self.parameters)
 
     @property
     def differs(self) -> bool:
@@ -86,6 +93,7 @@ def compare(baseline: Snapshot, now: Snapshot, tolerances: Tolerances) -> Compar
     parameters = tuple(_parameter_changes(baseline.resolved, now.resolved))
     names = sorted(baseline.terms.keys() | now.terms.keys())
     return Comparison(
+        verdicts=(baseline.verdict, now.verdict),
         terms=tuple(_term(n, baseline.terms.get(n), now.terms.get(n), tolerances.of(n)) for n in names),
         counts=_differences(baseline.counts, now.counts),
         images=tuple(_image_changes(baseline.images, now.images)),
@@ -127,7 +135,7 @@ def _number_changes(before: dict[str, Any], now: dict[str, Any], tolerance: Tole
         if not _finite(a) or not _finite(b):
             yield f"{number} is not finite"
         elif not tolerance.allows(a, b):
-            yield f"{number} {a!r} → {b!r}"
+            yield number if number == "value" else f"{number} {a:.6g} → {b:.6g}"
 
 
 def _finite(number: float | None) -> bool:

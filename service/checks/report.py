@@ -99,6 +99,7 @@ def _case_json(case: CaseReport) -> dict[str, Any]:
         body |= {
             "terms": [_term_json(term) for term in found.terms],
             "flips": [_flip_json(flip) for flip in found.flips],
+            "verdicts": {"baseline": found.verdicts[0], "now": found.verdicts[1]},
             "counts": counts,
             "images": list(found.images),
             "explanation": {"causes": causes},
@@ -200,7 +201,9 @@ def _case_markdown(case: CaseReport) -> Iterator[str]:
 
 
 def notes(found: Comparison) -> Iterator[str]:
-    """What there is to say of a comparison besides its terms and flips: counts, images, causes."""
+    """What there is to say of a comparison besides its terms and flips: verdict, counts, images, causes."""
+    if found.verdict_moved:
+        yield f"verdict: {found.verdicts[0]} → {found.verdicts[1]}"
     for name, (before, now) in found.counts.items():
         yield f"count {name}: {before} → {now}"
     yield from found.images

@@ -12,7 +12,7 @@ from posneg.service.errors import BadRequest
 def case_request(case: Case, folder: Path) -> bytes:
     """The body of one case, whose files are relative to `folder`; asks for every row, to find flips."""
     recipe = {"preset": case.preset, "assigner": case.assigner, "loss": case.loss}
-    overrides = {name: value for name, value in recipe.items() if value}
+    overrides: dict[str, Any] = {name: value for name, value in recipe.items() if value}
     overrides |= {"detail": "full", "gradients": False}
     if case.coco:
         return coco_request(folder / case.coco.ground_truth, folder / case.coco.predictions, overrides)

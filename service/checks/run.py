@@ -12,7 +12,7 @@ from posneg.service.checks.config import Case, Config
 from posneg.service.checks.fingerprint import fingerprint
 from posneg.service.checks.report import PRECEDENCE, CaseReport, MissingBaseline, Report
 from posneg.service.checks.requests import case_request
-from posneg.service.errors import Conflict, InvalidRequest, NotFound, ServiceError
+from posneg.service.errors import BadRequest, Conflict, InvalidRequest, NotFound, ServiceError
 from posneg.service.schemas import losses
 
 Answer = Callable[[bytes], dict[str, Any]]
@@ -35,7 +35,7 @@ def chosen(config: Config, pattern: str) -> tuple[Case, ...]:
     return tuple(case for case in config.cases if fnmatchcase(case.name, pattern))
 
 
-def record(config: Config, answer: Answer, pattern: str = "*") -> list[Path]:
+def record(config: Config, answer: Answer, pattern: str = "*") -> dict[Path, Snapshot]:
     """Write the baselines of the chosen cases, all or none; raises `Conflict` where one exists already."""
     cases = chosen(config, pattern)
     if not cases:
@@ -45,13 +45,20 @@ def record(config: Config, answer: Answer, pattern: str = "*") -> list[Path]:
             f"{', '.join(existing)}: recorded already; delete what may be recorded anew, "
             "or choose other cases with --case"
         )
-    texts = {config.baseline_file(case): dumps(run_case(case, config, answer)) for case in cases}
-    for file, text in texts.items():
+    runs = {config.baseline_file(case): run_case(case, config, answer) for case in cases}
+    for file, run in runs.items():
+        _write(file, dumps(run))
+    return runs
+
+
+def _write(file: Path, text: str) -> None:
+    half = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        half = file.with_name(f".{file.name}.{os.getpid()}")
         half.write_text(text, encoding="utf-8", newline="\n")
         half.replace(file)
-    return list(texts)
+    except OSError as error:
+        raise BadRequest(f"cannot write {file}: {error.strerror}") from error
 
 
 def check(config: Config, answer: Answer, pattern: str = "*") -> Report:

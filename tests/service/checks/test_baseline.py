@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import drop, nameless, prediction, put, run
-from test_compare import TABLE
 
 from posneg.service.checks.baseline import Incompatible, dumps, load
 from posneg.service.checks.compare import compare
 from posneg.service.checks.config import Tolerances
 from posneg.service.errors import BadRequest
+from tests.service.checks.runs import drop, nameless, prediction, put, run
+from tests.service.checks.test_compare import TABLE
 
 
 def test_file_is_one_row_a_line(tmp_path: Path) -> None:

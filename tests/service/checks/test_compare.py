@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import INPUTS, drop, nameless, prediction, put, run
 
 from posneg.service.checks.compare import compare
 from posneg.service.checks.config import Tolerance, Tolerances
 from posneg.service.checks.report import flip_reason
+from tests.service.checks.runs import INPUTS, drop, nameless, prediction, put, run
 
 LOST = {"state": "negative", "ground_truth": None, "reason": "RANK_OUT_OF_TOPK"}
 WON = {"state": "positive", "ground_truth": "GT2", "ground_truth_index": 1, "reason": "TOP_K", "target": 1.0}
@@ -108,6 +108,8 @@ TABLE = {
     "rows in another order, told apart by id": ([], [reverse], {}, SAME),
     "rows in another order, no ids": ([nameless], [nameless, reverse], {}, MOVED),
     "ids taken away": ([], [nameless], {}, SAME),
+    "vacuous now": ([], [put("verdict", "vacuous")], LOOSE, MOVED),
+    "bad values at all": ([put("verdict", "nonfinite")], [put("verdict", "nonfinite")], LOOSE, MOVED),
     "parameter changed": ([], [put("resolved.assigner.topk", 10)], LOOSE, MOVED),
     "loss parameter changed": ([], [put("resolved.loss.box.beta", 2.0)], LOOSE, MOVED),
     "preset changed": ([], [put("resolved.preset", "yolov8")], LOOSE, MOVED),
