@@ -40,3 +40,4 @@ gpu-check: $(READY)
 
 catalog: $(READY)
 	$(BIN)/python -m posneg.service.catalog
+	$(BIN)/python -m posneg.service.reference

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import structlog
 import uvicorn
@@ -19,7 +19,7 @@ from posneg.service.idempotency import forget_old
 from posneg.service.middleware import BodyLimited, Observed
 from posneg.service.migrations import DatabaseTooNew, migrate
 from posneg.service.records import Records, metadata
-from posneg.service.routes import documentation, health, limits, metrics
+from posneg.service.routes import catalog, documentation, health, limits, metrics
 from posneg.service.routes import problems as problem_pages
 from posneg.service.settings import Settings
 from posneg.service.store import Store
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(auth.Authorized, settings=settings)
     app.add_middleware(BodyLimited, settings=settings)
     app.add_middleware(Observed)
-    for module in (health, limits, metrics, problem_pages, documentation):
+    for module in (health, limits, metrics, problem_pages, catalog, documentation):
         app.include_router(module.router)
     _include_unfinished(app)
     documentation.describe(app, keys=bool(settings.keys))
@@ -116,6 +116,12 @@ class _Server(uvicorn.Server):
         assert sockets is not None
         host, port = sockets[0].getsockname()[:2]
         log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        state = cast(FastAPI, self.config.app).state
+        if hasattr(state, "jobs"):
+            state.jobs.end_streams()  # a shutdown waits for every answer, and these would go on for hours
+        await super().shutdown(sockets)
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -125,8 +125,8 @@ class Conflict(ServiceError):
     title = "Conflict"
     meaning = (
         "The thing exists, but its state does not allow this: a job that still runs is not deleted, a "
-        "request whose first copy is still being answered is not repeated. Where waiting helps, `Retry- "
-        "After` says how long."
+        "request whose first copy is still being answered is not repeated. Where waiting helps, "
+        "`Retry-After` says how long."
     )
 
 
