@@ -1,0 +1,29 @@
+"""A job as the api tells of it."""
+
+from typing import Any
+
+from posneg.service.jobs.ledger import Row
+
+LINKS = ("events", "cancel", "resume", "logs", "artifacts")
+
+
+def job(row: Row, queue_position: int | None) -> dict[str, Any]:
+    """What was asked for, with its defaults, and what became of it."""
+    own = f"/v1/jobs/{row['id']}"
+    links = {"self": own} | {name: f"{own}/{name}" for name in LINKS}
+    spec: dict[str, Any] = row["spec"]
+    return spec | {
+        "id": row["id"],
+        "kind": row["kind"],
+        "state": row["state"],
+        "created_at": row["created_at"],
+        "queue_position": queue_position,
+        "transitions": row["transitions"],
+        "progress": row["progress"],
+        "metrics": row["metrics"],
+        "error": row["error"],
+        "result": row["result"],
+        "stop_reason": row["stop_reason"],
+        "worker": row["executor"],
+        "links": links | {"model": f"/v1/models/{spec['model']}"},
+    }
