@@ -56,10 +56,14 @@ class Settings(BaseSettings):
     """Requests for a loss or an assignment that are worked on at once; others wait."""
     max_batch_size: int = Field(8, ge=1)
     """Largest number of images that one run of a served model takes."""
-    max_batch_delay_ms: float = Field(2.0, ge=0)
-    """Longest time that an image waits for others to share its run."""
+    max_batch_delay_ms: float = Field(0.0, ge=0)
+    """Longest time that an image waits for others to share its run; at 0 only those that queue anyway do."""
     max_queue_size: int = Field(256, ge=1)
-    """Images that may wait for a served model; more are refused with 503."""
+    """Images that may wait for a served model; more are refused with 429."""
+    max_run_s: float = Field(60.0, gt=0)
+    """Longest time of one run of a served model; it is then stopped."""
+    max_loaded_models: int = Field(32, ge=1)
+    """Model versions that are kept in memory; the one not used for longest makes room."""
     session_threads: int = Field(1, ge=1)
     """ONNX Runtime threads within one run."""
     lease_s: float = Field(15.0, gt=0)
