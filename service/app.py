@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -16,16 +16,21 @@ from fastapi.routing import APIRoute
 
 from posneg.service import auth, logs, problems
 from posneg.service.idempotency import forget_old
+from posneg.service.jobs.queue import JobQueue
 from posneg.service.middleware import BodyLimited, Observed
 from posneg.service.migrations import DatabaseTooNew, migrate
-from posneg.service.records import Records, metadata
-from posneg.service.routes import catalog, documentation, health, limits, metrics
+from posneg.service.records import Records
+from posneg.service.routes import catalog, documentation, health, jobs, limits, losses, metrics, workers
 from posneg.service.routes import problems as problem_pages
+from posneg.service.serving.models import ServedModels
 from posneg.service.settings import Settings
 from posneg.service.store import Store
 
 log = structlog.get_logger()
 VERSION = "0.1.0"
+GRACE_S = 30
+SERVING = (health, limits, metrics, problem_pages, documentation)
+TRAINING = (catalog, losses, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -51,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(auth.Authorized, settings=settings)
     app.add_middleware(BodyLimited, settings=settings)
     app.add_middleware(Observed)
-    for module in (health, limits, metrics, problem_pages, catalog, documentation):
+    for module in SERVING if settings.only == "serving" else (*SERVING, *TRAINING):
         app.include_router(module.router)
     _include_unfinished(app)
     documentation.describe(app, keys=bool(settings.keys))
@@ -59,37 +64,31 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _include_unfinished(app: FastAPI) -> None:
-    for name in ("losses", "datasets", "jobs", "workers", "models", "inference_protocol"):
-        if find_spec(f"posneg.service.routes.{name}"):
-            try:
+    for name in ("models", "inference_protocol", "datasets"):
+        try:
+            if find_spec(f"posneg.service.routes.{name}"):
                 app.include_router(import_module(f"posneg.service.routes.{name}").router)
-            except (ImportError, AttributeError, SyntaxError, NameError) as error:
-                log.error("route left out while it is being written", name=name, error=repr(error))
+        except (ImportError, AttributeError, SyntaxError, NameError) as error:
+            log.error("route left out while it is being written", name=name, error=repr(error))
 
 
 async def _start(app: FastAPI, settings: Settings, closing: AsyncExitStack) -> None:
     """Put the long-lived parts on the app's state; `closing` ends them in the opposite order."""
-    app.state.settings = settings
-    app.state.store = Store(settings)
-    records = app.state.records = Records(settings.database_url)
-    closing.callback(records.close)
     migrate(settings.database_url)
-    metadata.create_all(records.engine)
+    records = Records(settings.database_url)
+    closing.callback(records.close)
     forget_old(records)
-    for name, module, kind in (
-        ("jobs", "posneg.service.jobs.queue", "JobQueue"),
-        ("served", "posneg.service.serving.models", "ServedModels"),
-    ):
-        try:
-            if find_spec(module) is None or not hasattr(import_module(module), kind):
-                continue
-        except (ImportError, AttributeError, SyntaxError, NameError) as error:
-            log.error("left out while it is being written", name=name, error=repr(error))
-            continue
-        part = getattr(import_module(module), kind)(*([settings, records] if name == "jobs" else [settings]))
-        setattr(app.state, name, part)
-        await part.start()
-        closing.push_async_callback(part.close)
+    app.state.settings = settings
+    app.state.records = records
+    app.state.store = Store(settings)
+    app.state.served = ServedModels(settings)
+    await app.state.served.start()
+    closing.push_async_callback(app.state.served.close)
+    if settings.only == "serving":
+        return
+    app.state.jobs = JobQueue(settings, records)
+    await app.state.jobs.start()
+    closing.push_async_callback(app.state.jobs.close)
 
 
 def serve(settings: Settings) -> None:
@@ -104,12 +103,23 @@ def serve(settings: Settings) -> None:
     for end in (signal.SIGINT, signal.SIGTERM):  # uvicorn shuts down, then hands the signal back to us
         signal.signal(end, _leave)
     listener = _listener(settings)
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, server_header=False)
-    _Server(config).run(sockets=[listener])
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    _Server(config, app).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it is ready to answer."""
+    """Says where it listens once it answers, and ends the streams that would keep it from stopping."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self.app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -118,9 +128,8 @@ class _Server(uvicorn.Server):
         log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        state = cast(FastAPI, self.config.app).state
-        if hasattr(state, "jobs"):
-            state.jobs.end_streams()  # a shutdown waits for every answer, and these would go on for hours
+        if hasattr(self.app.state, "jobs"):
+            self.app.state.jobs.end_streams()
         await super().shutdown(sockets)
 
 

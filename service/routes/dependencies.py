@@ -1,12 +1,14 @@
 """What routes are given: the long-lived parts that the app put on its state, and what headers say."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Header, Query, Request
 from starlette.requests import HTTPConnection
 
+from posneg.service.jobs.queue import JobQueue
 from posneg.service.records import Records
 from posneg.service.schemas.pages import Window
+from posneg.service.serving.models import ServedModels
 from posneg.service.settings import Settings
 from posneg.service.store import Store
 
@@ -26,12 +28,12 @@ def _store(connection: HTTPConnection) -> Store:
     return cast(Store, connection.app.state.store)
 
 
-def _jobs(connection: HTTPConnection) -> Any:  # noqa: ANN401 - typed once the queue exists
-    return connection.app.state.jobs
+def _jobs(connection: HTTPConnection) -> JobQueue:
+    return cast(JobQueue, connection.app.state.jobs)
 
 
-def _served(connection: HTTPConnection) -> Any:  # noqa: ANN401 - typed once serving exists
-    return connection.app.state.served
+def _served(connection: HTTPConnection) -> ServedModels:
+    return cast(ServedModels, connection.app.state.served)
 
 
 def _window(
@@ -49,8 +51,8 @@ async def _body(request: Request) -> bytes:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RecordsDep = Annotated[Records, Depends(_records)]
 StoreDep = Annotated[Store, Depends(_store)]
-JobsDep = Annotated[Any, Depends(_jobs)]
-ServedDep = Annotated[Any, Depends(_served)]
+JobsDep = Annotated[JobQueue, Depends(_jobs)]
+ServedDep = Annotated[ServedModels, Depends(_served)]
 WindowDep = Annotated[Window, Depends(_window)]
 RawBodyDep = Annotated[bytes, Depends(_body)]
 IdempotencyKey = Annotated[
