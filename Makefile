@@ -26,8 +26,12 @@ lint: $(READY)
 
 check: lint test
 
-acceptance: $(READY)
-	$(BIN)/python -m benchmarks.acceptance
+# Each prints PASS or its figure for one line of what must hold; larger inputs by POSNEG_TEST_DATA.
+ACCEPTANCE := article goldens coco check bad_input training containers fresh_clone
+acceptance: $(addprefix acceptance-,$(ACCEPTANCE))
+
+acceptance-%: $(READY)
+	$(BIN)/python -m benchmarks.acceptance.$*
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
