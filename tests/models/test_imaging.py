@@ -4,6 +4,7 @@ import io
 import random
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from posneg.models.imaging import FILL, ImageError, ImageTooLarge, decode, letterbox
+from posneg.models.imaging import FILL, ImageError, ImageTooLarge, decode, inspect, letterbox
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
 LIMIT = 1_000_000
@@ -228,3 +229,41 @@ def test_shrinking_averages() -> None:
     boxed, _ = letterbox(image, (8, 8))
 
     assert abs(boxed.astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_inspection_knows_the_size_that_decoding_gives(tmp_path: Path, turn: int) -> None:
+    """Upright, with the stored size and the orientation beside."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    file = tmp_path / "a.jpg"
+    file.write_bytes(encoded(Image.fromarray(PICTURE), "JPEG", exif=exif))
+
+    facts = inspect(file, max_pixels=LIMIT)
+
+    assert facts.size == decode(file.read_bytes(), max_pixels=LIMIT).shape[:2]
+    assert (facts.stored_size, facts.orientation) == ((24, 36), turn)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 95, "subsampling": 0}])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_inspection_refuses_what_decoding_refuses(
+    tmp_path: Path, file_format: str, options: dict[str, object]
+) -> None:
+    """Every length that a file can be cut to: an eighth of the size finds what the whole would."""
+    big = np.random.default_rng(1).integers(0, 256, (96, 120, 3), np.uint8)
+    whole = encoded(Image.fromarray(big), file_format, **options)
+    file = tmp_path / "a"
+    for length in range(0, len(whole) + 1, max(len(whole) // 60, 1)):
+        file.write_bytes(whole[:length])
+        outcomes = []
+        for read in (
+            lambda: decode(file.read_bytes(), max_pixels=LIMIT),
+            lambda: inspect(file, max_pixels=LIMIT),
+        ):
+            try:
+                read()
+                outcomes.append("read")
+            except ImageError:
+                outcomes.append("refused")
+        assert outcomes[0] == outcomes[1], f"cut to {length} of {len(whole)} bytes"
