@@ -15,8 +15,8 @@ from posneg.service.schemas.elements import (
     probability,
 )
 from posneg.service.schemas.faults import Faults, given, shown
-from posneg.service.schemas.images import ReadImage
-from posneg.service.schemas.labels import Labels
+from posneg.service.schemas.images import MAX_IMAGES, ReadImage
+from posneg.service.schemas.labels import MAX_CLASSES, Labels
 from posneg.service.schemas.loss_input import Floats, GroundTruthInput, Integers, Notice
 from posneg.service.schemas.loss_request import Coco
 from posneg.service.schemas.numbers import boxes, is_number
@@ -45,7 +45,7 @@ def read_coco(
     if type(value) is not dict:
         faults.wrong_type("/coco", value, "an object with `ground_truth` and `predictions`")
         return [], labels, []
-    faults.unknown_fields("/coco", value.keys() - Coco.model_fields.keys(), Coco.model_fields)
+    faults.unknown_fields("/coco", value, Coco.model_fields)
     truth = value.get("ground_truth")
     if type(truth) is not dict:
         faults.wrong_type(TRUTH, truth, "a COCO data set: images, annotations, categories")
@@ -54,6 +54,13 @@ def read_coco(
     images = Entries.read(parts["images"], f"{TRUTH}/images", "image", "file_name", faults)
     categories = Entries.read(parts["categories"], f"{TRUTH}/categories", "category", "name", faults)
     names, notices = distinct_names(categories)
+    if len(images.ids) > MAX_IMAGES:
+        detail = f"{len(images.ids)} images; a request may have {MAX_IMAGES}"
+        faults.add(images.pointer, detail, "too_many")
+    if len(names) > MAX_CLASSES:
+        detail = f"{len(names)} categories; a request may have {MAX_CLASSES}"
+        faults.add(categories.pointer, detail, "too_many")
+    faults.raise_if_any()
     if not labels.listed:
         labels = Labels(names, faults)
     numbers = [labels.find(name) for name in names]

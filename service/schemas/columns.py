@@ -18,6 +18,16 @@ def _rows(width: int | None) -> Read:
     return lambda value, pointer, faults: matrix(value, width, pointer, faults)
 
 
+def _distributions(value: Any, pointer: str, faults: Faults) -> Floats | None:  # noqa: ANN401 - any JSON value
+    """[N, 4, R] logits; a distribution over fewer than two bins is none."""
+    column = cube(value, 4, pointer, faults)
+    if column is not None and len(column) and column.shape[2] < 2:
+        bins = column.shape[2]
+        faults.add(pointer, f"R = {bins}; it takes 2 bins or more (a single one is `ltrb`)", "wrong_length")
+        return None
+    return column
+
+
 READ: dict[str, Read] = {
     "boxes": _rows(4),
     "scores": _rows(None),
@@ -25,7 +35,7 @@ READ: dict[str, Read] = {
     "points": _rows(2),
     "strides": vector,
     "anchors": _rows(4),
-    "dfl": lambda value, pointer, faults: cube(value, 4, pointer, faults),
+    "dfl": _distributions,
     "ltrb": _rows(4),
     "deltas": _rows(4),
     "raw": _rows(4),
@@ -55,7 +65,7 @@ def dense_predictions(
     `outer_grid` stands outside of the columns, for those that have neither points nor anchors. Columns at
     fault are left out.
     """
-    faults.unknown_fields(pointer, value.keys() - Columns.model_fields.keys(), Columns.model_fields)
+    faults.unknown_fields(pointer, value, Columns.model_fields)
     sent = {name for name in READ if value.get(name) is not None}
     read = {name: READ[name](value[name], f"{pointer}/{name}", faults) for name in READ if name in sent}
     columns = {name: column for name, column in read.items() if column is not None}
@@ -178,7 +188,7 @@ def _grid_options(grid: Any, pointer: str, faults: Faults) -> tuple[list[float],
     if type(grid) is not dict:
         faults.wrong_type(pointer, grid, "an object such as {'strides': [8, 16, 32]}")
         return [], None
-    faults.unknown_fields(pointer, grid.keys() - Grid.model_fields.keys(), Grid.model_fields)
+    faults.unknown_fields(pointer, grid, Grid.model_fields)
     strides = given(grid, "strides", [])
     if not strides:
         faults.missing(f"{pointer}/strides", "no strides; they are pixels, one a level")

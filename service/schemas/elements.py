@@ -16,8 +16,8 @@ from posneg.service.schemas.numbers import boxes, is_number
 Elements = list[tuple[str, dict[str, Any]]]
 """The objects of a list, each with its JSON pointer."""
 ID_BITS = 63
-GROUND_TRUTH_FIELDS = frozenset(GroundTruthElement.model_fields)
-PREDICTION_FIELDS = frozenset(PredictionElement.model_fields)
+GROUND_TRUTH_FIELDS = GroundTruthElement.model_fields.keys()
+PREDICTION_FIELDS = PredictionElement.model_fields.keys()
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ def objects(value: Any, pointer: str, known: Set[str] | None, faults: Faults) ->
             faults.wrong_type(at, element, "an object")
             continue
         if known is not None and not element.keys() <= known:
-            faults.unknown_fields(at, sorted(element.keys() - known), sorted(known))
+            faults.unknown_fields(at, element, known)
         elements.append((at, element))
     return elements
 

@@ -8,6 +8,7 @@ from posneg.service.errors import MAX_FAULTS, Fault, InvalidRequest
 
 LONGEST_SHOWN = 60
 LONGEST_TOKEN = 200
+MOST_COMPARED = 2000
 NAMES = {dict: "an object", list: "a list", type(None): "null"}
 
 
@@ -31,15 +32,18 @@ class Faults:
 
     def wrong_type(self, pointer: str, value: object, wanted: str) -> None:
         """One element of a type that is not read there."""
-        self.add(pointer, f"{shown(value)} is not {wanted}", "wrong_type")
+        detail = "" if self.full else f"{shown(value)} is not {wanted}"
+        self.add(pointer, detail, "wrong_type")
 
     def missing(self, pointer: str, detail: str) -> None:
         """An element that has to be there and is not."""
         self.add(pointer, detail, "missing_field")
 
-    def unknown_fields(self, pointer: str, names: Iterable[str], known: Collection[str]) -> None:
-        """Fields that nothing reads, each with the known name that it comes nearest to."""
-        for name in names:
+    def unknown_fields(self, pointer: str, element: Iterable[str], known: Collection[str]) -> None:
+        """The fields of `element` that nothing reads, each with the known name that it comes nearest to."""
+        for name in element:
+            if name in known:
+                continue
             detail = "" if self.full else f"no field {shown(name)} here; {suggestion(name, known)}"
             self.add(below(pointer, name), detail, "unknown_field")
 
@@ -73,7 +77,8 @@ def shown(value: object) -> str:
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """What the caller may have meant by `name`, or what there is where nothing comes near."""
-    near = difflib.get_close_matches(name, known, 1) if len(name) <= LONGEST_SHOWN else []
+    comparable = len(name) <= LONGEST_SHOWN and len(known) <= MOST_COMPARED
+    near = difflib.get_close_matches(name, known, 1) if comparable else []
     if near:
         return f"did you mean {near[0]!r}?"
     listed = ", ".join(list(known)[:20])

@@ -15,6 +15,7 @@ from posneg.service.schemas.loss_input import GroundTruthInput, ImageInput, Noti
 from posneg.service.schemas.loss_request import Image
 from posneg.service.schemas.numbers import is_number
 
+MAX_IMAGES = 200_000
 MAX_SCORES = 50_000_000
 """Predictions times classes, of all lists together: each list becomes a table of 9 bytes a score."""
 
@@ -43,6 +44,9 @@ def read_images(value: Any, grid: Any, labels: Labels, faults: Faults) -> list[R
     """Every image; `grid` is the request's own, for those that have none."""
     if type(value) is not list:
         faults.wrong_type("/images", value, "a list")
+        return []
+    if len(value) > MAX_IMAGES:
+        faults.add("/images", f"{len(value)} images; a request may have {MAX_IMAGES}", "too_many")
         return []
     for label in _labels_in(value):
         labels.expect(label)
@@ -91,7 +95,7 @@ def _read(
     image: dict[str, Any], index: int, grid: PointedGrid | None, labels: Labels, faults: Faults
 ) -> ReadImage:
     pointer = f"/images/{index}"
-    faults.unknown_fields(pointer, image.keys() - Image.model_fields.keys(), Image.model_fields)
+    faults.unknown_fields(pointer, image, Image.model_fields)
     size = _size(image.get("size"), f"{pointer}/size", faults)
     boxes = ground_truth(given(image, "ground_truth", []), f"{pointer}/ground_truth", labels, faults)
     at, sent = f"{pointer}/predictions", given(image, "predictions", [])

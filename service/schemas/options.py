@@ -19,7 +19,7 @@ def options(document: dict[str, Any], faults: Faults) -> LossRequest:
     known = LossRequest.model_fields
     for name in PROMISED.keys() & document.keys():
         faults.add(below("", name), PROMISED[name], "not_supported")
-    faults.unknown_fields("", document.keys() - known.keys() - PROMISED.keys(), known)
+    faults.unknown_fields("", [name for name in document if name not in PROMISED], known)
     envelope = {name: document[name] for name in known if document.get(name) is not None}
     for name in ("assigner", "loss"):
         if name in envelope and not _are_options(envelope[name], name, faults):
