@@ -108,6 +108,14 @@ class NotFound(ServiceError):
     )
 
 
+class BaselineMissing(NotFound):
+    """A case of a check that was never recorded."""
+
+    code = "baseline_missing"
+    title = "Baseline missing"
+    meaning = "There is nothing to compare with yet. Record the case first, as `posneg record` does."
+
+
 class MethodNotAllowed(ServiceError):
     """The thing is there, but does not take this method."""
 
@@ -128,6 +136,14 @@ class Conflict(ServiceError):
         "request whose first copy is still being answered is not repeated. Where waiting helps, "
         "`Retry-After` says how long."
     )
+
+
+class BaselineIncompatible(Conflict):
+    """A baseline in a format that this version does not read."""
+
+    code = "baseline_incompatible"
+    title = "Baseline incompatible"
+    meaning = "The baseline was written in a format that this version does not read. Record it again."
 
 
 class PreconditionFailed(ServiceError):
@@ -176,6 +192,15 @@ class TooManyRequests(ServiceError):
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class NotSupported(ServiceError):
+    """Part of a protocol that this service leaves out."""
+
+    status = 501
+    code = "not_supported"
+    title = "Not supported"
+    meaning = "The protocol knows this, and the service does not offer it. Retrying does not help."
 
 
 class Unavailable(ServiceError):

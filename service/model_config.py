@@ -9,6 +9,7 @@ from posneg.service.errors import InvalidRequest
 if TYPE_CHECKING:
     import onnx
 
+PLATFORM = "onnxruntime_onnx"
 DEFAULT_MAX_BATCH_SIZE = 8
 DATATYPES = {
     "BOOL": "BOOL",
@@ -68,7 +69,7 @@ def config(details: Mapping[str, Any], *, max_batch_size: int = DEFAULT_MAX_BATC
     labelled = {"label_filename": "labels.txt"} if details.get("labels") else {}
     made: dict[str, Any] = {
         "name": details["name"],
-        "platform": "onnxruntime_onnx",
+        "platform": PLATFORM,
         "backend": "onnxruntime",
         "default_model_filename": "model.onnx",
         "version_policy": {"latest": {"num_versions": 1}},

@@ -18,6 +18,7 @@ from posneg.service.serving.inputs import (
     other_inputs_are_sizes,
 )
 from posneg.service.serving.layouts import LAYOUTS, Layout, recognise
+from posneg.service.serving.wishes import Wishes
 
 MAX_METADATA = 1_000_000  # characters of one property that are looked at
 
@@ -28,15 +29,6 @@ class DescriptionError(ValueError):
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
         self.parameter = parameter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the owner says of a model, in place of what would be found out."""
-
-    layout: str | None = None
-    labels: tuple[str, ...] | None = None
-    input_size: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posneg.service.errors import InvalidRequest
-from posneg.service.serving.description import Wishes
+from posneg.service.serving.wishes import Wishes
 
 TIMEOUT_S = 120.0
 # The child gets nothing that could be worth stealing: no key, no database.

@@ -8,12 +8,12 @@ from typing import Any
 from posneg.service.errors import Conflict, InvalidRequest, Unavailable
 from posneg.service.repository import ModelVersion
 from posneg.service.serving.batching import Batcher, Limits
-from posneg.service.serving.description import Wishes
 from posneg.service.serving.inputs import ImageInput, Size, image_input
 from posneg.service.serving.inspection import inspect
 from posneg.service.serving.layouts import LAYOUTS, Layout
 from posneg.service.serving.sessions import RUNTIME_ERRORS, Session, cuda_available, reason
 from posneg.service.serving.statistics import Statistics
+from posneg.service.serving.wishes import Wishes
 from posneg.service.settings import Settings
 
 DESCRIPTION = ("inputs", "outputs", "layout", "labels", "input_size", "preprocessing", "batchable")
@@ -28,6 +28,8 @@ class Detector:
     input_size: Size
     preprocessing: dict[str, Any]
     labels: tuple[str, ...] | None
+    category_ids: tuple[int, ...] | None
+    """The data set's own ids of the classes, where they are known."""
 
     def label(self, index: int) -> str:
         """The class's name; its number where the model has no names, or not so many."""
@@ -61,6 +63,7 @@ class Loaded:
             input_size=(height, width),
             preprocessing=self.details["preprocessing"],
             labels=tuple(labels) if labels else None,
+            category_ids=tuple(self.details.get("category_ids") or ()) or None,
         )
 
 

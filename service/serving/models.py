@@ -6,18 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from posneg.models.detections import Detections
 from posneg.models.imaging import ImageError
-from posneg.service import repository
-from posneg.service.errors import Fault, InvalidRequest
+from posneg.service import model_config, repository
+from posneg.service.errors import Fault, InvalidRequest, Unavailable
+from posneg.service.model_config import PLATFORM
 from posneg.service.repository import ModelVersion, Published
 from posneg.service.serving.loader import Loader
+from posneg.service.serving.wishes import Wishes
 from posneg.service.settings import Settings
 
 if TYPE_CHECKING:
-    from posneg.service.serving.description import Wishes
     from posneg.service.serving.detection import Prepared
     from posneg.service.serving.loaded import Detector, Loaded
     from posneg.service.serving.protocol import Body
@@ -33,7 +34,8 @@ class Image:
 
     data: bytes
     pointer: str
-    name: str | None = None
+    id: str | int | None = None
+    """What its sender calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class ServedModels:
                 lambda: prepare(image.data, detector, max_pixels=max_pixels)
             )
         except ImageError as error:
-            where = f"{image.name}: " if image.name else ""
+            where = f"{image.id}: " if image.id is not None else ""
             return Fault(image.pointer, f"{where}{error}", "invalid_image")
         ready = time.perf_counter_ns()
         names = tuple(output["name"] for output in loaded.details["outputs"])
@@ -151,7 +153,36 @@ class ServedModels:
             and sum(output.nbytes for output in answered.outputs) > LARGE_JSON_BYTES,
         )
 
-    async def publish(self, name: str, file: Path, wishes: "Wishes") -> tuple[Published, ModelVersion]:
+    async def metadata(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """Tensors of a version in the Open Inference Protocol; -1 where an axis is free, as of the batch."""
+        loaded = await self.loader.get(name, version)
+        return {
+            "name": name,
+            "versions": [str(number) for number in repository.versions(self._folder, name)],
+            "platform": PLATFORM,
+            "inputs": loaded.details["inputs"],
+            "outputs": loaded.details["outputs"],
+        }
+
+    async def config(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """Triton's ModelConfig of a version, and where it runs."""
+        loaded = await self.loader.get(name, version)
+        made = model_config.config(loaded.details, max_batch_size=self._settings.max_batch_size)
+        kind = "KIND_GPU" if loaded.provider.startswith("CUDA") else "KIND_CPU"
+        return {**made, "instance_group": [{"name": name, "kind": kind, "count": 1}]}
+
+    def statistics(self, name: str | None = None, version: int | None = None) -> list[dict[str, Any]]:
+        """Counters of all versions, of one model's, or of one; raises `NotFound`."""
+        if name is not None:
+            repository.read(self._folder, name, version)
+        states = [
+            state
+            for state in self.loader.states()
+            if name in (None, state.name) and version in (None, state.version)
+        ]
+        return [self.loader.statistics(s.name, s.version).show(s.name, s.version) for s in states]
+
+    async def publish(self, name: str, file: Path, wishes: Wishes) -> tuple[Published, ModelVersion]:
         """Check a file in a child process, keep it as the next version of `name`, and load it."""
         from posneg.service.serving.inspection import inspect
 
@@ -166,6 +197,16 @@ class ServedModels:
             await asyncio.to_thread(repository.amend, self._folder, name, published.version, changes)
         await self.loader.load(name, published.version)
         return published, repository.read(self._folder, name, published.version)
+
+    async def details(self, found: ModelVersion) -> Mapping[str, Any]:
+        """What is known of a version; of one that others put in the folder, what loading it showed."""
+        if found.details:
+            return found.details
+        try:
+            known = (await self.loader.get(found.name, found.version)).details
+        except Unavailable as error:
+            known = {"warnings": [error.detail]}
+        return {**known, "sha256": await asyncio.to_thread(lambda: found.sha256)}
 
     async def delete(self, name: str) -> None:
         """Remove a model and all its versions; requests under way end as they would."""

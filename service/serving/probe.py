@@ -16,9 +16,10 @@ import numpy as np
 
 from posneg.service.errors import InvalidRequest
 from posneg.service.model_config import is_batchable, tensors_of
-from posneg.service.serving.description import DescriptionError, Sample, Wishes, describe, input_size_of
+from posneg.service.serving.description import DescriptionError, Sample, describe, input_size_of
 from posneg.service.serving.inputs import Size, zeros
 from posneg.service.serving.sessions import RUNTIME_ERRORS, Session, reason
+from posneg.service.serving.wishes import Wishes
 
 MEMORY_BYTES = 16 * 2**30  # address space; a model that wants more is refused
 UNDESCRIBED: dict[str, Any] = {"layout": None, "labels": None, "preprocessing": None, "warnings": []}
