@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -27,7 +28,7 @@ from posneg.service.settings import Settings
 from posneg.service.store import Store
 
 log = structlog.get_logger()
-VERSION = "0.1.0"
+VERSION = version("posneg")
 GRACE_S = 30
 SERVING = (health, limits, metrics, problem_pages, documentation)
 TRAINING = (catalog, losses, jobs, workers)
@@ -154,7 +155,3 @@ def _refuse(reason: str) -> NoReturn:
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-if __name__ == "__main__":
-    serve(Settings())

@@ -21,7 +21,8 @@ from hypothesis import settings as hypothesis_settings
 hypothesis_settings.register_profile("posneg", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("posneg")
 
-START_S = 60
+START_S = 120
+SERVE = [str(Path(sys.executable).with_name("posneg")), "serve"]
 
 
 @dataclass
@@ -53,9 +54,7 @@ def launch(data: Path, **settings: Any) -> Server:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("POSNEG_")}
     environment |= {f"POSNEG_{k.upper()}": str(v) for k, v in told.items()}
     data.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "posneg.service.app"], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(SERVE, env=environment, stderr=subprocess.PIPE, text=True)
     server = Server(process, data)
     listening = threading.Event()
 

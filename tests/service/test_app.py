@@ -21,7 +21,7 @@ from posneg.service import middleware
 from posneg.service.app import create_app
 from posneg.service.errors import TooManyRequests, kinds
 from posneg.service.settings import Settings
-from tests.conftest import Server
+from tests.conftest import SERVE, Server
 
 MIB = 2**20
 
@@ -336,8 +336,7 @@ def test_a_taken_port_is_exit_2(server: Server, tmp_path: Path) -> None:
     """The message says which."""
     port = str(urlsplit(server.url).port)
     environment = {"POSNEG_PORT": port, "POSNEG_DATA": str(tmp_path)}
-    command = [sys.executable, "-m", "posneg.service.app"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(SERVE, env=environment, capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert port in run.stderr
 

@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from posneg.service.auth import OPEN, Authorized, refusal
 from posneg.service.settings import Settings
-from tests.conftest import Server, launch
+from tests.conftest import SERVE, Server, launch
 
 KEYS = "first-key, second-key"
 
@@ -114,8 +113,7 @@ def test_other_addresses_need_one(host: str) -> None:
 def test_refusing_to_start_is_exit_2(tmp_path: Path) -> None:
     """The message is on standard error, and nothing was created."""
     environment = {"POSNEG_HOST": "0.0.0.0", "POSNEG_PORT": "0", "POSNEG_DATA": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "posneg.service.app"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(SERVE, env=environment, capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert "without a key" in run.stderr
     assert not (tmp_path / "data").exists()
