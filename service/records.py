@@ -1,11 +1,18 @@
 """What the database knows: one table a kind of thing, SQLite or Postgres by URL, SQLAlchemy Core."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
+
+log = structlog.get_logger()
+PATIENCE_S = 60.0
+CONNECT_S = 5
+PAUSE_S = 0.5
 
 metadata = sa.MetaData(
     naming_convention={  # a later revision can only change what has a name
@@ -91,6 +98,35 @@ idempotency = sa.Table(
     sa.Column("body", sa.LargeBinary),
     sa.Column("created_at", sa.Float, nullable=False),
 )
+
+
+class DatabaseSilent(RuntimeError):
+    """The database did not answer for as long as was waited."""
+
+
+def wait_for_database(url: str, patience_s: float = PATIENCE_S) -> None:
+    """Return once the database at `url` answers; raises `DatabaseSilent` after `patience_s` seconds.
+
+    Where machines or containers start together, Postgres is often the last that is ready. SQLite is a file:
+    what is wrong with that, waiting does not mend.
+    """
+    address = sa.make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return
+    if "connect_timeout" not in address.query:
+        address = address.update_query_dict({"connect_timeout": str(CONNECT_S)})
+    engine = sa.create_engine(address, poolclass=sa.NullPool)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            engine.connect().close()
+            return
+        except sa.exc.OperationalError as error:
+            reason = str(error.orig).strip().partition("\n")[0]
+        if time.monotonic() >= deadline:
+            raise DatabaseSilent(f"the database did not answer within {patience_s:g} s: {reason}")
+        log.warning("waiting for the database", reason=reason)
+        time.sleep(PAUSE_S)
 
 
 class Records:

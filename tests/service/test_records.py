@@ -2,16 +2,19 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from posneg.service import migrations
 from posneg.service.migrations import DatabaseTooNew, migrate
-from posneg.service.records import Records, metadata, workers
+from posneg.service.records import DatabaseSilent, Records, metadata, wait_for_database, workers
 
 WORKER = {"host": "h", "pid": 1, "device": "cpu", "state": "idle", "beat_at": 0.0, "details": {}}
 
@@ -105,3 +108,35 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
         with records.read() as reading:
             assert reading.scalars(sa.select(workers.c.executor)).all() == []
     records.close()
+
+
+def test_a_database_that_comes_late_is_waited_for(postgres_cluster: Path) -> None:
+    """The wait begins before the database is there, and ends once it is."""
+    url = f"postgresql+psycopg://posneg@/late?host={postgres_cluster}"
+    silent = Event()
+
+    def notice(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        silent.set()
+        return event
+
+    with ThreadPoolExecutor() as pool, structlog.testing.capture_logs(processors=[notice]):
+        waiting = pool.submit(wait_for_database, url, 30)
+        assert silent.wait(30)
+        with psycopg.connect(
+            f"postgresql://posneg@/postgres?host={postgres_cluster}", autocommit=True
+        ) as admin:
+            admin.execute("CREATE DATABASE late")
+        assert waiting.result(30) is None
+
+
+def test_the_wait_for_a_database_is_bounded(tmp_path: Path) -> None:
+    """Where nothing listens, the reason is told, without the password."""
+    with pytest.raises(DatabaseSilent, match="did not answer within 0 s: connection") as raised:
+        wait_for_database(f"postgresql+psycopg://posneg:secret@/posneg?host={tmp_path}", 0)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    """SQLite's database may not exist yet."""
+    wait_for_database(f"sqlite:///{tmp_path}/none.sqlite", 0)
+    assert list(tmp_path.iterdir()) == []
