@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from posneg.service.checks.config import LARGEST_TIE_EPS
 from posneg.service.checks.documents import parse_json, read_bytes
-from posneg.service.errors import BadRequest, Conflict
+from posneg.service.errors import BadRequest, BaselineIncompatible
 
 FORMAT = 1
 Reference = str | int
@@ -25,14 +25,6 @@ COLUMNS = {
     "ignored": ["image", *[c for c in _PAIR if c != "target"]],
     "near": ["image", "prediction", "margin", "reason", "prediction_index"],
 }
-
-
-class Incompatible(Conflict):
-    """A baseline of a format that this version does not know."""
-
-    code = "incompatible_baseline"
-    title = "Incompatible baseline"
-    meaning = "The baseline was written in a format that this version does not read. Record it again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,12 +204,12 @@ class _File(BaseModel):
 
 
 def load(file: Path) -> Snapshot:
-    """The run that a baseline file keeps; raises `Incompatible` or, where it is damaged, `BadRequest`."""
+    """The run that a file keeps; raises `BaselineIncompatible` or, where it is damaged, `BadRequest`."""
     data = read_bytes(file)
     document = parse_json(data, str(file))
     written_as = document.get("format") if isinstance(document, dict) else None
     if written_as != FORMAT:
-        raise Incompatible(
+        raise BaselineIncompatible(
             f"{file} has baseline format {written_as!r}, this version reads {FORMAT}; record it again"
         )
     try:

@@ -5,20 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from posneg.service.checks.baseline import Incompatible, Match
+from posneg.service.checks.baseline import Match
 from posneg.service.checks.compare import Comparison, Flip, TermMove
-from posneg.service.errors import NotFound, ServiceError, Unavailable
+from posneg.service.errors import BaselineIncompatible, BaselineMissing, ServiceError, Unavailable
 
 FailOn = Literal["moved", "assignment", "any"]
 PRECEDENCE = (2, 5, 3, 4, 6, 1)  # where several exit codes apply, the first of these
-
-
-class MissingBaseline(NotFound):
-    """A case that was never recorded."""
-
-    code = "missing_baseline"
-    title = "Missing baseline"
-    meaning = "There is nothing to compare with yet: record the case first (`posneg record`)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +25,13 @@ class CaseReport:
     def verdict(self) -> str:
         """`same`, `moved`, `incompatible` or `inconclusive`."""
         if self.comparison is None:
-            return "incompatible" if isinstance(self.problem, Incompatible) else "inconclusive"
+            return "incompatible" if isinstance(self.problem, BaselineIncompatible) else "inconclusive"
         return "moved" if self.comparison.moved else "same"
 
     @property
     def exit_code(self) -> int:
         """The exit code that the problem stands for; 0 where there is none."""
-        kinds: dict[type[ServiceError], int] = {Unavailable: 5, MissingBaseline: 3, Incompatible: 4}
+        kinds: dict[type[ServiceError], int] = {Unavailable: 5, BaselineMissing: 3, BaselineIncompatible: 4}
         return 0 if self.problem is None else kinds.get(type(self.problem), 2)
 
     def fails(self, fail_on: FailOn) -> bool:

@@ -10,9 +10,16 @@ from posneg.service.checks.baseline import Snapshot, dumps, load, snapshot
 from posneg.service.checks.compare import compare
 from posneg.service.checks.config import Case, Config
 from posneg.service.checks.fingerprint import fingerprint
-from posneg.service.checks.report import PRECEDENCE, CaseReport, MissingBaseline, Report
+from posneg.service.checks.report import PRECEDENCE, CaseReport, Report
 from posneg.service.checks.requests import case_request
-from posneg.service.errors import BadRequest, Conflict, InvalidRequest, NotFound, ServiceError
+from posneg.service.errors import (
+    BadRequest,
+    BaselineMissing,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    ServiceError,
+)
 from posneg.service.schemas import losses
 
 Answer = Callable[[bytes], dict[str, Any]]
@@ -86,7 +93,7 @@ def _attempt(act: Callable[[], Snapshot]) -> tuple[Snapshot | None, ServiceError
 def _baseline(case: Case, config: Config) -> Snapshot:
     file = config.baseline_file(case)
     if not file.is_file():
-        raise MissingBaseline(f"{file} does not exist; `posneg record --case '{case.name}'` writes it")
+        raise BaselineMissing(f"{file} does not exist; `posneg record --case '{case.name}'` writes it")
     return load(file)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from posneg.service.checks.baseline import Incompatible, dumps, load
+from posneg.service.checks.baseline import dumps, load
 from posneg.service.checks.compare import compare
 from posneg.service.checks.config import Tolerances
-from posneg.service.errors import BadRequest
+from posneg.service.errors import BadRequest, BaselineIncompatible
 from tests.service.checks.runs import drop, nameless, prediction, put, run
 from tests.service.checks.test_compare import TABLE
 
@@ -77,7 +77,7 @@ def test_unknown_format_is_incompatible(text: str, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(text)
 
-    with pytest.raises(Incompatible, match="baseline format"):
+    with pytest.raises(BaselineIncompatible, match="baseline format"):
         load(file)
 
 

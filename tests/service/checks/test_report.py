@@ -6,19 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from posneg.service.checks.baseline import Incompatible
 from posneg.service.checks.compare import compare
 from posneg.service.checks.config import Tolerances
 from posneg.service.checks.report import (
     CaseReport,
     FailOn,
-    MissingBaseline,
     Report,
     as_json,
     as_markdown,
     flip_line,
 )
-from posneg.service.errors import BadRequest, InvalidRequest, Unavailable
+from posneg.service.errors import (
+    BadRequest,
+    BaselineIncompatible,
+    BaselineMissing,
+    InvalidRequest,
+    Unavailable,
+)
 from tests.service.checks.runs import Edit, prediction, put, run
 
 LOST = prediction(0, state="negative", ground_truth=None, reason="RANK_OUT_OF_TOPK", margin=-0.1)
@@ -38,8 +42,8 @@ def failed(problem: type[Exception]) -> CaseReport:
 FOUND = {
     2: failed(BadRequest),
     5: failed(Unavailable),
-    3: failed(MissingBaseline),
-    4: failed(Incompatible),
+    3: failed(BaselineMissing),
+    4: failed(BaselineIncompatible),
     1: case(put("terms.box.value", 55.0)),
     0: case(),
 }
