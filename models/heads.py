@@ -30,6 +30,19 @@ def boxes_from_ltrb(
     return from_distances(points, ltrb * strides[:, None])
 
 
+def boxes_from_raw(
+    raw: Float[Tensor, "N 4"], points: Float[Tensor, "N 2"], strides: Float[Tensor, "N"]
+) -> Float[Tensor, "N 4"]:
+    """Boxes (xyxy, pixels) from YOLOX's (dx, dy, log w, log h) in strides, relative to the cell's corner.
+
+    Ge et al., YOLOX, arXiv:2107.08430; `points` are the cell's centre.
+    """
+    stride = strides[:, None]
+    center = points - stride / 2 + raw[:, :2] * stride
+    half = raw[:, 2:].exp() * stride / 2
+    return torch.cat([center - half, center + half], 1)
+
+
 def boxes_from_deltas(deltas: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
     """Boxes (xyxy, pixels) from offsets (dx, dy, dw, dh) of anchors."""
     return from_deltas(anchors, deltas)

@@ -62,6 +62,9 @@ def resolved_recipe(request: LossInput) -> Recipe:
     except InvalidOptions as error:
         faults = [Fault("/" + "/".join(map(str, p.path)), str(p), "invalid_option") for p in error.problems]
         raise InvalidRequest(str(error), faults=faults) from error
+    if request.head is not None:
+        detail = f"{name} has one head; `head` chooses one of a preset that has several"
+        raise InvalidRequest.at("/head", detail, "not_applicable")
     _check_classes(recipe, len(request.classes))
     _check_sizes(recipe, request)
     return recipe
@@ -93,12 +96,10 @@ def _check_sizes(recipe: Recipe, request: LossInput) -> None:
 
 
 def _assignment(recipe: Recipe, prepared: Prepared) -> Assignment:
-    """The traced assignment; predictions that are not finite are ignored."""
+    """The traced assignment; predictions that were set aside are ignored."""
     assignment = assign(recipe, prepared.batch, trace=True)
-    finite = prepared.batch.predictions.finite
-    if finite is None:
-        return assignment
-    return replace(assignment, positive=assignment.positive & finite, ignored=assignment.ignored | ~finite)
+    aside = torch.tensor([reason is not None for reason in prepared.set_aside], dtype=torch.bool)
+    return replace(assignment, positive=assignment.positive & ~aside, ignored=assignment.ignored | aside)
 
 
 def _gradients(breakdown: Breakdown, leaves: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
@@ -218,8 +219,8 @@ def _normalizer(recipe: TermRecipe, term: Term, raw: float, value: float, image_
 
 
 def _verdict(explained: Explained, counts: dict[str, int], breakdown: Breakdown | None) -> str:
-    finite = all(explained.prepared.finite) and "NONFINITE" not in explained.prepared.excluded
-    if not finite or (breakdown is not None and not bool(breakdown.total.isfinite())):
+    nonfinite = "NONFINITE" in [*explained.prepared.set_aside, *explained.prepared.excluded]
+    if nonfinite or (breakdown is not None and not bool(breakdown.total.isfinite())):
         return "nonfinite"
     present = counts["ground_truth"] - counts["ground_truth_ignored"]
     return "vacuous" if present and not counts["positive"] else "ok"
@@ -247,6 +248,9 @@ def _notices(explained: Explained, recipe: Recipe, breakdown: Breakdown | None) 
     if short and recipe.flavor in ("ultralytics", "ppdet"):
         detail = f"{len(short)} images have fewer predictions than topk {topk}; all of theirs are ranked"
         found.append(Notice(code="TOPK_CLAMPED", detail=detail))
+    if unused := sorted({"objectness", "centerness"} & explained.prepared.leaves.keys()):
+        detail = f"{recipe.preset} has no term for the columns {', '.join(unused)}"
+        found.append(Notice(code="COLUMN_NOT_USED", detail=detail))
     unusable = [reason for reason in explained.prepared.excluded if reason == "DEGENERATE"]
     if unusable:
         detail = f"{len(unusable)} ground truths have no area; they are unassigned"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posneg.models import boxes as geometry
-from posneg.models.heads import boxes_from_deltas, boxes_from_dfl, boxes_from_ltrb
+from posneg.models.heads import boxes_from_deltas, boxes_from_dfl, boxes_from_ltrb, boxes_from_raw
 from posneg.models.recipe import Recipe
 from posneg.models.types import Batch, ClassScores, GroundTruth, Predictions
 from posneg.service.errors import InvalidRequest
@@ -29,12 +29,15 @@ NOT_DIFFERENTIATED = {"points", "strides", "anchors"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A batch, the leaves it was made of by column name, and why some ground truths take no part."""
+    """A batch, the leaves it was made of by column name, and what takes no part in it, with the reason.
+
+    `excluded` tells of ground truths, `set_aside` of predictions.
+    """
 
     batch: Batch
     leaves: dict[str, Tensor]
     excluded: list[str | None]
-    finite: list[bool]
+    set_aside: list[str | None]
 
 
 def columns_of(request: LossInput) -> frozenset[str]:
@@ -69,7 +72,22 @@ def prepare(request: LossInput, recipe: Recipe) -> Prepared:
         images=len(request.images),
         sizes=_sizes(request, dtype),
     )
-    return Prepared(batch=batch, leaves=leaves, excluded=excluded, finite=finite.tolist())
+    set_aside = [
+        None if took_part and fine else "NOT_SAMPLED" if fine else "NONFINITE"
+        for took_part, fine in zip(_sampled(request), finite.tolist(), strict=True)
+    ]
+    return Prepared(batch=batch, leaves=leaves, excluded=excluded, set_aside=set_aside)
+
+
+def _sampled(request: LossInput) -> list[bool]:
+    """Which predictions a sampler took; all of an image's where none is told."""
+    took: list[bool] = []
+    for image in request.images:
+        chosen = image.predictions.sampled
+        mask = np.full(image.predictions.count, chosen is None)
+        mask[[] if chosen is None else chosen] = True
+        took += mask.tolist()
+    return took
 
 
 def _joined(request: LossInput, name: str, dtype: torch.dtype) -> Tensor:
@@ -139,12 +157,12 @@ def _boxes(
         if anchors is None:
             raise _lacking(request, "deltas", "anchors")
         return boxes_from_deltas(columns["deltas"], anchors)
-    for name, decode in (("dfl", boxes_from_dfl), ("ltrb", boxes_from_ltrb)):
+    for name, decode in (("dfl", boxes_from_dfl), ("ltrb", boxes_from_ltrb), ("raw", boxes_from_raw)):
         if name in columns:
             if points is None:
                 raise _lacking(request, name, "points or a grid")
             return decode(columns[name], points, strides)
-    raise _lacking(request, "scores", "boxes, dfl, ltrb or deltas")
+    raise _lacking(request, "scores", "boxes, dfl, ltrb, raw or deltas")
 
 
 def _lacking(request: LossInput, given: str, needed: str) -> InvalidRequest:

@@ -97,8 +97,8 @@ class Rows:
             row |= self._measured(pair)
         else:
             row |= {"nearest": None, "nearest_index": None}
-        finite = self.explained.prepared.finite[number]
-        row["reason"] = self.explained.reasons.prediction_reason[number] if finite else "NONFINITE"
+        set_aside = self.explained.prepared.set_aside[number]
+        row["reason"] = set_aside or self.explained.reasons.prediction_reason[number]
         row |= self._decision(pair)
         if self.explained.loss is not None:
             row["loss"] = {term: values[number] for term, values in self.explained.loss.items()}

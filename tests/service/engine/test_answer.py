@@ -236,6 +236,56 @@ def test_values_that_are_not_finite_are_named_and_kept_out() -> None:
     assert result["total"] == near(54.685179010910765 - 0.35667494393873245)
 
 
+def test_what_a_sampler_left_out_is_ignored_and_pays_nothing() -> None:
+    """`sampled` lists those that were taken; the others say NOT_SAMPLED, a would-be positive too."""
+    image = {
+        "id": 1,
+        "ground_truth": [{"box": [0, 0, 40, 40], "label": "car"}],
+        "predictions": {
+            "boxes": [[0, 0, 40, 40], [0, 0, 40, 38], [60, 60, 90, 90]],
+            "scores": [[0.9], [0.8], [0.1]],
+            "sampled": [1],
+        },
+    }
+
+    result = ask({"images": [image], "classes": ["car"], "preset": "textbook"})
+
+    rows = result["images"][0]["predictions"]
+    assert [row["state"] for row in rows] == ["ignored", "positive", "ignored"]
+    assert [row["reason"] for row in rows] == ["NOT_SAMPLED", "TOP_K", "NOT_SAMPLED"]
+    assert [sum(row["loss"].values()) > 0 for row in rows] == [False, True, False]
+    check_invariants(result)
+
+
+def test_columns_that_no_term_uses_are_told() -> None:
+    """Objectness under a preset without an objectness term is warned of, not silently dropped."""
+    predictions = {"boxes": [[0, 0, 1, 1]], "scores": [[0.5]], "objectness": [0.1]}
+    image = {"id": 1, "ground_truth": [], "predictions": predictions}
+
+    result = ask({"images": [image], "classes": ["car"], "preset": "textbook"})
+
+    assert [w["code"] for w in result["warnings"]] == ["COLUMN_NOT_USED"]
+
+
+def test_raw_outputs_are_decoded_from_their_cell() -> None:
+    """A centre half a cell off its corner and sides of two strides: the box around the cell's centre."""
+    predictions = {"raw": [[0.5, 0.5, 0.6931471805599453, 0.6931471805599453]], "scores": [[0.9]]}
+    predictions |= {"points": [[4, 4]], "strides": [8]}
+    image = {"id": 1, "ground_truth": [{"box": [-4, -4, 12, 12], "label": "car"}], "predictions": predictions}
+
+    row = ask({"images": [image], "classes": ["car"], "preset": "textbook"})["images"][0]["predictions"][0]
+
+    assert row["iou"] == near(1.0)
+
+
+def test_a_head_is_chosen_only_where_there_are_several() -> None:
+    """Not ignored where it means nothing."""
+    with pytest.raises(InvalidRequest) as caught:
+        ask(article(head="one_to_one"))
+
+    assert [fault.pointer for fault in caught.value.faults] == ["/head"]
+
+
 def test_a_ground_truths_weight_multiplies_its_predictions_loss_alone() -> None:
     """Linear in the weight, at a fixed assignment, for both terms; negatives stay as they are."""
     request = article()
