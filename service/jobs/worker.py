@@ -20,7 +20,7 @@ from posneg.service.jobs.janitor import Janitor
 from posneg.service.jobs.leases import Lease
 from posneg.service.jobs.runner import Runner
 from posneg.service.migrations import migrate
-from posneg.service.records import Records
+from posneg.service.records import Records, wait_for_database
 from posneg.service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -58,6 +58,7 @@ def _work(settings: Settings, trainer: Sequence[str], *, embedded: bool) -> bool
         signal.signal(number, lambda *_: leaving.set())
     if embedded:
         threading.Thread(target=_await_end_of_input, args=(leaving,), daemon=True).start()
+    wait_for_database(settings.database_url)
     migrate(settings.database_url)
     queue.migrate(settings)
     records = Records(settings.database_url)
