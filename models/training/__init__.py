@@ -1,1 +1,1 @@
-"""TODO"""
+"""Training runs: resumable, told as events, measured as COCO does."""
