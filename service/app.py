@@ -20,8 +20,19 @@ from posneg.service.idempotency import forget_old
 from posneg.service.jobs.queue import JobQueue
 from posneg.service.middleware import BodyLimited, Observed
 from posneg.service.migrations import DatabaseTooNew, migrate
-from posneg.service.records import Records
-from posneg.service.routes import catalog, documentation, health, jobs, limits, losses, metrics, workers
+from posneg.service.records import DatabaseSilent, Records, wait_for_database
+from posneg.service.routes import (
+    catalog,
+    documentation,
+    health,
+    inference_protocol,
+    jobs,
+    limits,
+    losses,
+    metrics,
+    models,
+    workers,
+)
 from posneg.service.routes import problems as problem_pages
 from posneg.service.serving.models import ServedModels
 from posneg.service.settings import Settings
@@ -30,8 +41,9 @@ from posneg.service.store import Store
 log = structlog.get_logger()
 VERSION = version("posneg")
 GRACE_S = 30
-SERVING = (health, limits, metrics, problem_pages, documentation)
-TRAINING = (catalog, losses, jobs, workers)
+# Routers are tried in this order, and inference is what hurries.
+SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
+TRAINING = (losses, catalog, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -65,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _include_unfinished(app: FastAPI) -> None:
-    for name in ("models", "inference_protocol", "datasets"):
+    for name in ("datasets",):
         try:
             if find_spec(f"posneg.service.routes.{name}"):
                 app.include_router(import_module(f"posneg.service.routes.{name}").router)
@@ -98,8 +110,9 @@ def serve(settings: Settings) -> None:
         _refuse(reason)
     logs.configure(settings.log_level)
     try:
+        wait_for_database(settings.database_url)
         migrate(settings.database_url)
-    except DatabaseTooNew as error:
+    except (DatabaseSilent, DatabaseTooNew) as error:
         _refuse(str(error))
     for end in (signal.SIGINT, signal.SIGTERM):  # uvicorn shuts down, then hands the signal back to us
         signal.signal(end, _leave)

@@ -15,6 +15,11 @@ from posneg.service.problems import answer
 from posneg.service.settings import Settings
 
 log = structlog.get_logger()
+HARDENING = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
+)
+"""A browser takes nothing for a page or a script that is not sent as one, and loads nothing from elsewhere."""
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UPLOADS = ("/v1/datasets/", "/v1/models/")
 LINGER_S = 30.0
@@ -40,7 +45,8 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                own = ((b"x-request-id", request_id.encode()), *HARDENING)
+                message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
         started = time.perf_counter()

@@ -97,6 +97,14 @@ def test_every_answer_has_an_id(client: TestClient) -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in new)
 
 
+def test_every_answer_is_what_it_says_it_is(client: TestClient) -> None:
+    """A browser may neither guess a type nor load anything from elsewhere."""
+    for path in ("/livez", "/docs", "/nowhere"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+
+
 @pytest.mark.parametrize("sent", ["", "x" * 129, "a b", 'a"b', "<script>", "\xe9"])
 def test_strange_ids_are_replaced(client: TestClient, sent: str) -> None:
     """Nothing unbounded or quotable comes back or reaches the log."""
@@ -330,6 +338,24 @@ def test_it_stops_when_told(start_server: Callable[..., Server]) -> None:
     assert server.stop() == 0
     again = start_server(data=server.data)
     assert httpx.get(again.url + "/readyz").status_code == 200
+
+
+def test_postgres_serves_as_sqlite_does(start_server: Callable[..., Server], postgres_url: str) -> None:
+    """The same service by another URL; two of them share the database."""
+    servers = [start_server(database=postgres_url) for _ in range(2)]
+    for server in servers:
+        assert httpx.get(server.url + "/readyz").json()["checks"]["database"] == "ok"
+        assert httpx.get(server.url + "/v1/jobs").json()["data"] == []
+        assert list(server.data.glob("*.sqlite")) == []
+
+
+def test_serving_alone_has_no_jobs(start_server: Callable[..., Server]) -> None:
+    """`only=serving` answers for models, and knows neither losses nor jobs."""
+    server = start_server(only="serving")
+    assert httpx.get(server.url + "/v2/health/live").status_code == 200
+    assert httpx.get(server.url + "/v1/models").status_code == 200
+    assert httpx.get(server.url + "/v1/jobs").status_code == 404
+    assert httpx.post(server.url + "/v1/losses", json={}).status_code == 404
 
 
 def test_a_taken_port_is_exit_2(server: Server, tmp_path: Path) -> None:
