@@ -1,6 +1,7 @@
-"""Assignment and criterion, forward and backward, beside the least that any dense classification loss must do.
+"""Assignment and criterion, forward and backward, beside the least that a dense classification loss must do.
 
-Workload: a YOLOv8 head at 640 px (8400 points, strides 8, 16, 32, 80 classes, 16 bins), 16 images, float32, CPU, seed 0.
+Workload: a YOLOv8 head at 640 px (8400 points, strides 8, 16, 32, 80 classes, 16 bins), 16 images, float32,
+CPU, seed 0.
 The floor is binary cross-entropy with its gradient over the same class logits, on its own.
 """
 

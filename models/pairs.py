@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from posneg.models.boxes import center_distance_squared, inside_distance, iou
+from posneg.models.boxes import center_distance_squared, iou
 from posneg.models.types import GroundTruth, Predictions, image_starts
 
 
@@ -68,10 +68,11 @@ def pairs_inside(
     """The pairs whose anchor point lies more than `margin_px` inside `boxes`, which may be enlarged ones."""
     found = []
     for rows in rows_by_image(predictions, ground_truth, usable):
-        inside = inside_distance(
-            predictions.points[rows.predictions][None], boxes[rows.ground_truth][:, None]
-        )
-        which = (inside > margin_px).nonzero()  # [P, 2]: ground truth, prediction
+        x, y = predictions.points[rows.predictions].T
+        left, top, right, bottom = boxes[rows.ground_truth].T[:, :, None]
+        inside = (x - left > margin_px) & (right - x > margin_px)  # [G, N], a side at a time: no [G, N, 4]
+        inside &= (y - top > margin_px) & (bottom - y > margin_px)
+        which = inside.nonzero()  # [P, 2]: ground truth, prediction
         found.append((which[:, 1] + rows.predictions.start, rows.ground_truth[which[:, 0]]))
     return _finite(_joined(found, predictions), predictions)
 
