@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from posneg.service import auth, logs, problems
 from posneg.service.idempotency import forget_old
 from posneg.service.jobs.queue import JobQueue
-from posneg.service.middleware import BodyLimited, Observed
+from posneg.service.middleware import BodyLimited, Explained, Observed
 from posneg.service.migrations import DatabaseTooNew, migrate
 from posneg.service.records import DatabaseSilent, Records, wait_for_database
 from posneg.service.routes import (
@@ -66,6 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     problems.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(Explained)
     app.add_middleware(auth.Authorized, settings=settings)
     app.add_middleware(BodyLimited, settings=settings)
     app.add_middleware(Observed)

@@ -182,6 +182,18 @@ class UnsupportedMediaType(ServiceError):
     )
 
 
+class RangeNotSatisfiable(ServiceError):
+    """A part of a file is asked for that it does not have."""
+
+    status = 416
+    code = "range_not_satisfiable"
+    title = "Range not satisfiable"
+    meaning = (
+        "`Range` asks for bytes beyond the end of the file; `Content-Range` says how long it is. Without "
+        "`Range` the whole file is sent."
+    )
+
+
 class TooManyRequests(ServiceError):
     """Busy; the answer carries Retry-After."""
 

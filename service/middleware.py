@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from http import HTTPStatus
 
 import anyio
 import structlog
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from posneg.service import metrics
 from posneg.service.errors import BadRequest, TooLarge
-from posneg.service.problems import answer
+from posneg.service.problems import answer, kind_of
 from posneg.service.settings import Settings
 
 log = structlog.get_logger()
@@ -19,7 +20,7 @@ HARDENING = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
 )
-"""A browser takes nothing for a page or a script that is not sent as one, and loads nothing from elsewhere."""
+"""A browser takes nothing for a page that is not sent as one, and loads nothing from elsewhere."""
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UPLOADS = ("/v1/datasets/", "/v1/models/")
 LINGER_S = 30.0
@@ -84,6 +85,34 @@ class BodyLimited:
             await self.app(scope, body.receive, body.send)
 
 
+class Explained:
+    """Turns a failure that a library answered in plain text into a problem like every other."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and answer anew where that is needed."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        held: Message | None = None
+
+        async def send_explained(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start" and message["status"] >= 400 and _is_text(message):
+                held = message
+            elif held is None:
+                await send(message)
+            elif not message.get("more_body", False):
+                text = message.get("body", b"").decode() or HTTPStatus(held["status"]).phrase
+                error = kind_of(held["status"])(text, headers=_kept(held))
+                response = answer(error, path=scope["path"], request_id=scope["state"]["request_id"])
+                await response(scope, receive, send)
+
+        await self.app(scope, receive, send_explained)
+
+
 class _Body:
     """Counts what comes of a body, and takes what nobody read of it before the answer ends.
 
@@ -128,6 +157,16 @@ async def _refuse(error: BadRequest | TooLarge, scope: Scope, body: _Body) -> No
 def _is_upload(scope: Scope) -> bool:
     path: str = scope["path"]
     return scope["method"] == "PUT" and path.startswith(UPLOADS)
+
+
+def _is_text(message: Message) -> bool:
+    return any(k == b"content-type" and v.startswith(b"text/plain") for k, v in message["headers"])
+
+
+def _kept(message: Message) -> dict[str, str]:
+    """The headers of an answer that are not about the form of its body."""
+    own = {k.decode(): v.decode() for k, v in message["headers"]}
+    return {k: v for k, v in own.items() if k not in ("content-type", "content-length")}
 
 
 def _has_body(scope: Scope) -> bool:

@@ -24,6 +24,11 @@ STANDARD = {kind.status: kind for kind in kinds().values() if kind.status not in
 """The kind of each status that the framework answers by itself."""
 
 
+def kind_of(status: int) -> type[ServiceError]:
+    """The kind of problem that a bare status stands for."""
+    return STANDARD.get(status, ServiceError if status >= 500 else BadRequest)
+
+
 def answer(error: ServiceError, *, path: str, request_id: str) -> Response:
     """The response that tells the caller of `error`."""
     if path.startswith("/v2/") or path == "/v2":
@@ -61,11 +66,10 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, ServiceError):
         return _answer(request, error.__cause__)
-    kind = STANDARD.get(error.status_code, ServiceError if error.status_code >= 500 else BadRequest)
     detail = str(error.detail)
     if error.status_code in (404, 405):
         detail = f"{request.method} {request.url.path}: {detail.lower()}; /openapi.json lists what there is"
-    return _answer(request, kind(detail, headers=dict(error.headers or {})))
+    return _answer(request, kind_of(error.status_code)(detail, headers=dict(error.headers or {})))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import sqlalchemy
 from fastapi import Query, Request
+from fastapi.responses import FileResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 
@@ -60,6 +61,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     def refuse() -> None:
         """Refuse."""
         raise TooManyRequests("come back", retry_after_s=7)
+
+    @app.get("/fails/file")
+    def send_file() -> FileResponse:
+        """Send a file, of which a part may be asked for."""
+        return FileResponse(__file__)
 
     @app.post("/reads/stream")
     async def read_stream(request: Request) -> int:
@@ -184,6 +190,20 @@ def test_a_problem_keeps_its_headers(client: TestClient) -> None:
     answer = client.get("/fails/busy")
     is_problem(answer, 429, "too_many_requests")
     assert answer.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [("bytes=99999999-", 416, "range_not_satisfiable"), ("lines=1", 400, "bad_request")],
+)
+def test_what_a_library_answers_in_text_is_a_problem_too(
+    client: TestClient, sent: str, status: int, code: str
+) -> None:
+    """Parts of files that are not there."""
+    answer = client.get("/fails/file", headers={"Range": sent})
+    is_problem(answer, status, code)
+    assert ("content-range" in answer.headers) == (status == 416)
+    assert client.get("/fails/file", headers={"Range": "bytes=0-2"}).text == '"""'
 
 
 def chunks(size: int) -> Iterator[bytes]:
@@ -319,6 +339,7 @@ def test_the_app_needs_no_torch() -> None:
     """A fresh process makes the app and answers without having loaded it."""
     script = """
 import sys, tempfile
+from fastapi.responses import FileResponse
 from fastapi.testclient import TestClient
 from posneg.service.app import create_app
 from posneg.service.settings import Settings
