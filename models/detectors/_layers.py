@@ -121,7 +121,7 @@ class DenseHead(nn.Module):
             points.append(centers)
             strides.append(torch.full_like(centers[:, 0], stride))
         return Raw(
-            dfl=torch.cat(dfl, 1).unflatten(-1, (4, self.bins)).float(),
+            dfl=torch.cat(dfl, 1).unflatten(-1, (4, self.bins)).float(),  # type: ignore[no-untyped-call]
             logits=torch.cat(logits, 1).float(),
             points=torch.cat(points),
             strides=torch.cat(strides),

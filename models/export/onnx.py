@@ -56,11 +56,15 @@ def export(detector: nn.Module, *, labels: Sequence[str], input_size: tuple[int,
     `input_size` is (height, width) in pixels. The same weights give the same bytes.
     """
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
+        # Traced here, not by the exporter, which on a failure would go on to other ways and fix the batch.
+        traced = torch.export.export(
             frozen(detector),
             (torch.zeros(2, 3, *input_size),),  # a batch of 1 would be taken for a constant
-            dynamo=True,
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
+        )
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=OPSET,
@@ -68,19 +72,20 @@ def export(detector: nn.Module, *, labels: Sequence[str], input_size: tuple[int,
             verbose=False,
         )
     assert program is not None, "the dynamo exporter returns a program"
-    model = _without_traces(program.model_proto)
+    model = _cleaned(program.model_proto)
     onnx.helper.set_model_props(model, properties(labels=labels, input_size=input_size))
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, file)
 
 
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter notes source files and stack traces beside each node; whoever gets the file needs none."""
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for item in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the source files and stack traces that the exporter notes; the free axis is called `batch`."""
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del item.metadata_props[:]
-    for initializer in model.graph.initializer:
-        del initializer.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
 
 

@@ -89,3 +89,17 @@ def test_the_detector_stays_as_it_was(detector, file):
     """Exporting in the middle of training changes nothing: mode and weights are a copy's."""
     assert detector.training
     assert all(module.training for module in detector.modules())
+
+
+def test_a_detector_that_fixes_the_batch_is_refused(detector, tmp_path):
+    """Whoever takes the batch for a number hears of it, and gets no file that answers that batch alone."""
+
+    class Fixed(type(detector)):
+        def decode(self, raw):
+            boxes, scores = super().decode(raw)
+            return boxes.reshape(len(boxes), -1, 4), scores
+
+    with pytest.raises(Exception, match="batch"):
+        export(Fixed(), labels=LABELS, input_size=(64, 96), file=tmp_path / "model.onnx")
+
+    assert not (tmp_path / "model.onnx").exists()
