@@ -103,7 +103,7 @@ def move(
 ) -> Row | None:
     """The job after it went to `target`; None, and nothing changed, where it may not from where it is.
 
-    The change is told as an event; a final one is followed by the event `end`.
+    The change is told as an event; a final one is followed by the event `end`, which a resumption takes back.
     """
     told = 2 if target in FINAL else 1
     change = (
@@ -118,6 +118,9 @@ def move(
     at = clock.read(connection)
     transitions = [*row["transitions"], {"state": target, "at": at, "detail": detail}]
     connection.execute(jobs.update().where(jobs.c.id == job_id).values(transitions=transitions))
+    if target is State.QUEUED:
+        ended = (job_events.c.job == job_id, job_events.c.type == "end")
+        connection.execute(job_events.delete().where(*ended))
     number = row["last_event"] - told + 1
     news = [(number, f"state:{number}", _state(target, detail))]
     if target in FINAL:
@@ -145,11 +148,7 @@ def reopen(connection: sa.Connection, row: Row) -> Row | None:
     """The job of `row` (locked), queued again after it had ended; None where its state does not allow it."""
     workflow = next_workflow(row["id"], row["workflow"])
     fresh: dict[str, Any] = {"error": None, "stop_reason": None, "deaths": 0, "workflow": workflow}
-    reopened = move(connection, row["id"], State.QUEUED, "resumed by the caller", **fresh)
-    if reopened is not None:
-        ended = (job_events.c.job == row["id"], job_events.c.type == "end")
-        connection.execute(job_events.delete().where(*ended))
-    return reopened
+    return move(connection, row["id"], State.QUEUED, "resumed by the caller", **fresh)
 
 
 def renew(connection: sa.Connection, row: Row) -> Row | None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from anyio.to_thread import run_sync
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
-from fastapi.concurrency import run_in_threadpool
 
 from posneg.service.errors import Conflict, NotFound
 from posneg.service.jobs import leases, ledger
@@ -174,8 +174,8 @@ class JobQueue:
 
     async def start(self) -> None:
         """Connect, keep an eye on the workers, and start one of our own where the settings say so."""
-        await run_in_threadpool(migrate, self._settings)
-        self._dispatch = await run_in_threadpool(Dispatch, self._settings)
+        await run_sync(migrate, self._settings)
+        self._dispatch = await run_sync(Dispatch, self._settings)
         self._sweeping = asyncio.create_task(self._sweep())
         if self._worker is not None:
             await self._worker.start()
@@ -189,7 +189,7 @@ class JobQueue:
                 await self._sweeping
         if self._worker is not None:
             await self._worker.close()
-        await run_in_threadpool(self._dispatch.close)
+        await run_sync(self._dispatch.close)
 
     def end_streams(self) -> None:
         """Let callers who follow a job go; from any thread or signal handler."""
@@ -287,7 +287,7 @@ class JobQueue:
         while True:
             await asyncio.sleep(self._settings.lease_s / SWEEPS_PER_LEASE)
             try:
-                await run_in_threadpool(janitor.sweep)
+                await run_sync(janitor.sweep)
             except sa.exc.OperationalError as error:
                 log.warning("database does not answer", error=str(error.orig))
 

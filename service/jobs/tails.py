@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from fastapi.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 
 log = structlog.get_logger(__name__)
 Event = dict[str, Any]
@@ -56,7 +56,7 @@ class Tails:
         while not self._closing.is_set():
             batch = tail.since(number)
             if batch is None:
-                batch = await run_in_threadpool(self._read, tail.job_id, number) or []
+                batch = await run_sync(self._read, tail.job_id, number) or []
             if batch:
                 yield batch
                 number, quiet_s = batch[-1]["id"], 0.0
@@ -112,7 +112,7 @@ class _Tail:
     async def _run(self) -> None:
         while not self.is_gone:
             try:
-                events = await run_in_threadpool(self._read, self.job_id, self._last)
+                events = await run_sync(self._read, self.job_id, self._last)
             except sa.exc.OperationalError as error:
                 log.warning("database does not answer", job=self.job_id, error=str(error.orig))
                 await asyncio.sleep(RETRY_S)

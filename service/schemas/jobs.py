@@ -50,7 +50,7 @@ class Transition(BaseModel):
 
 
 class Job(BaseModel):
-    """One job: what was asked for, with every default, and what became of it. Times are seconds since 1970."""
+    """One job: what was asked for, defaults filled in, and what came of it. Times are seconds since 1970."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,7 +1,7 @@
 """A stand-in for the trainer: the same agreement with its worker, but steps that take milliseconds.
 
-`spec["standin"]` says what is to happen: `pause_at` (a step at which it waits for the file `go`), `fail_at`,
-`exit_at` (a step and a status), `deaf` (does not react to SIGTERM), `step_s`.
+`spec["standin"]`, or STANDIN in the environment, says what is to happen: `pause_at` (a step at which it waits
+for a file `go`), `fail_at`, `exit_at` (a step and a status), `deaf` (to SIGTERM).
 """
 
 import json
@@ -20,8 +20,9 @@ def work(
     spec: dict[str, Any], folder: Path, emit: process.Emit, should_stop: process.ShouldStop
 ) -> dict[str, Any] | None:
     """Count to `steps`; the state is a number that depends on every step before."""
-    told = spec.get("standin", {})
+    told = spec.get("standin") or json.loads(os.environ.get("STANDIN", "{}"))
     steps = spec["steps"]
+    (folder / "pid").write_text(str(os.getpid()))
     checkpoint = folder / "checkpoint.json"
     state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "value": spec["seed"]}
     sys.stdout.write(f"starts at step {state['step']}\n")
@@ -60,14 +61,14 @@ def work(
 
 def _interrupted(told: dict[str, Any], step: int, folder: Path, should_stop: process.ShouldStop) -> bool:
     """Whether to stop before the next step."""
-    time.sleep(told.get("step_s", 0.002))
+    hears = not told.get("deaf")
     if step == told.get("fail_at"):
         raise RuntimeError(f"no step after {step} in {folder}/somewhere")
     if step == told.get("exit_at", [None])[0]:
         os._exit(told["exit_at"][1])
-    while step == told.get("pause_at") and not (folder / "go").exists() and not should_stop():
+    while step == told.get("pause_at") and not (folder / "go").exists() and not (hears and should_stop()):
         time.sleep(0.01)
-    return should_stop() and not told.get("deaf")
+    return hears and should_stop()
 
 
 if __name__ == "__main__":
