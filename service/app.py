@@ -5,9 +5,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import NoReturn
 
 import structlog
@@ -23,6 +21,7 @@ from posneg.service.migrations import DatabaseTooNew, migrate
 from posneg.service.records import DatabaseSilent, Records, wait_for_database
 from posneg.service.routes import (
     catalog,
+    datasets,
     documentation,
     health,
     inference_protocol,
@@ -43,7 +42,7 @@ VERSION = version("posneg")
 GRACE_S = 30
 # Routers are tried in this order, and inference is what hurries.
 SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
-TRAINING = (losses, catalog, jobs, workers)
+TRAINING = (losses, catalog, datasets, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -73,18 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Observed)
     for module in SERVING if settings.only == "serving" else (*SERVING, *TRAINING):
         app.include_router(module.router)
-    _include_unfinished(app)
     documentation.describe(app, keys=bool(settings.keys))
     return app
-
-
-def _include_unfinished(app: FastAPI) -> None:
-    for name in ("datasets",):
-        try:
-            if find_spec(f"posneg.service.routes.{name}"):
-                app.include_router(import_module(f"posneg.service.routes.{name}").router)
-        except (ImportError, AttributeError, SyntaxError, NameError) as error:
-            log.error("route left out while it is being written", name=name, error=repr(error))
 
 
 async def _start(app: FastAPI, settings: Settings, closing: AsyncExitStack) -> None:
