@@ -166,7 +166,7 @@ class _Run:
                 )
                 since, images = now, 0
             if self._checkpoint_due():
-                self.save()
+                self.save(told=self.config.checkpoint_every is not None)
         return True
 
     def finish(self) -> TrainResult:
@@ -193,7 +193,7 @@ class _Run:
 
     def stop(self) -> TrainResult:
         """Leave a checkpoint to go on from."""
-        self.save()
+        self.save(told=False)
         best = self.progress.best
         metrics = {self.held_out[0]: best["metrics"]} if self.held_out and best else {}
         return self._result(metrics, stopped=True)
@@ -213,8 +213,13 @@ class _Run:
             stopped=stopped,
         )
 
-    def save(self) -> None:
-        """Write the checkpoint: everything that the rest of the run depends on."""
+    def save(self, *, told: bool = True) -> None:
+        """Write the checkpoint: everything that the rest of the run depends on.
+
+        One that an untouched run would not write at this step is not told: events are the same for both.
+        """
+        if told:  # before it is there: a run that is killed in between tells it again, rather than never
+            self.emit(event("checkpoint", self.position, file=CHECKPOINT))
         self.progress.elapsed_s = self.watch.elapsed_s
         content = {
             "identity": identity(self.config, self.dataset),
@@ -224,7 +229,6 @@ class _Run:
         }
         checkpoint.save(content, self.folder / CHECKPOINT)
         self.saved_at = time.monotonic()
-        self.emit(event("checkpoint", self.position, file=CHECKPOINT))
 
     def _checkpoint_due(self) -> bool:
         every = self.config.checkpoint_every
