@@ -43,7 +43,9 @@ class ArchiveError(ValueError):
         self.entry = entry
 
 
-def extract(source: Path, folder: Path, *, max_files: int, max_bytes: int) -> None:
+def extract(
+    source: Path, folder: Path, *, max_files: int, max_bytes: int, max_depth: int = MAX_DEPTH
+) -> None:
     """Unpack the zip `source` into the new `folder`: at most `max_files` files of `max_bytes` bytes together.
 
     Names are taken as POSIX paths, backslashes as slashes. Folders without files and what macOS and Windows
@@ -55,7 +57,10 @@ def extract(source: Path, folder: Path, *, max_files: int, max_bytes: int) -> No
             _check_directory_size(file, max_files)
             with zipfile.ZipFile(file) as archive:
                 entries = _checked(
-                    archive.infolist(), archive_bytes=source.stat().st_size, max_bytes=max_bytes
+                    archive.infolist(),
+                    archive_bytes=source.stat().st_size,
+                    max_bytes=max_bytes,
+                    max_depth=max_depth,
                 )
                 for info, parts in entries:
                     _write(archive, info, folder.joinpath(*parts))
@@ -113,13 +118,13 @@ def _end_of_directory(file: BufferedReader) -> tuple[int, int]:
 
 
 def _checked(
-    infos: Iterable[zipfile.ZipInfo], *, archive_bytes: int, max_bytes: int
+    infos: Iterable[zipfile.ZipInfo], *, archive_bytes: int, max_bytes: int, max_depth: int
 ) -> list[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
     """The files to write and the parts of their paths; raises for an archive that is not safe to unpack."""
     entries = []
     seen: dict[str, tuple[str, bool]] = {}
     for info in infos:
-        parts = _parts(info)
+        parts = _parts(info, max_depth)
         if info.orig_filename.endswith(("/", "\\")) or _is_junk(parts):
             continue
         _check_kind(info)
@@ -131,7 +136,7 @@ def _checked(
     return entries
 
 
-def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+def _parts(info: zipfile.ZipInfo, max_depth: int) -> tuple[str, ...]:
     name = info.orig_filename.replace("\\", "/")
     if CONTROL.search(name):
         raise ArchiveError("UNSAFE_NAME", f"{name!r} has a control character in its name", repr(name))
@@ -140,8 +145,8 @@ def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
         raise ArchiveError(
             "UNSAFE_NAME", f"{name!r} leads out of the folder; names must be relative and without ..", name
         )
-    if len(parts) > MAX_DEPTH or any(len(part.encode()) > MAX_PART_BYTES for part in parts):
-        limits = f"{MAX_DEPTH} folders deep, {MAX_PART_BYTES} bytes a name"
+    if len(parts) > max_depth or any(len(part.encode()) > MAX_PART_BYTES for part in parts):
+        limits = f"{max_depth} folders deep, {MAX_PART_BYTES} bytes a name"
         raise ArchiveError("NAME_TOO_LONG", f"{name[:80]!r}... is beyond the limits: {limits}", name[:80])
     return parts
 

@@ -149,26 +149,26 @@ def _place(
 def draw(scene: Scene, generator: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
     """Colours for a scene: a background that changes slowly, shapes that stand out, grain over all."""
     height, width = scene.owner.shape
-    base = generator.integers(50, 206, 3)
+    base = generator.integers(50, 206, 3, np.int16)
     background = base + _slow_noise(height, width, generator)
-    distance = generator.integers(CONTRAST, 128, (len(scene.labels), 1)) * np.where(base < 128, 1, -1)
-    share = generator.integers(0, 101, (len(scene.labels), 3))
-    share[np.arange(len(share)), generator.integers(0, 3, len(share))] = (
-        100  # one channel stands out for sure
-    )
+    direction = np.where(base < 128, np.int16(1), np.int16(-1))
+    distance = generator.integers(CONTRAST, 128, (len(scene.labels), 1), np.int16) * direction
+    share = generator.integers(0, 101, (len(scene.labels), 3), np.int16)
+    # One channel stands out for sure.
+    share[np.arange(len(share)), generator.integers(0, 3, len(share))] = 100
     colours = base + distance * share // 100
     shapes = colours[np.maximum(scene.owner - 1, 0)] if len(colours) else background
     pixels = np.where(scene.owner[..., None] > 0, shapes, background)
-    grainy: Int[np.ndarray, "H W 3"] = pixels + generator.integers(-GRAIN, GRAIN + 1, pixels.shape)
+    grainy: Int[np.ndarray, "H W 3"] = pixels + generator.integers(-GRAIN, GRAIN + 1, pixels.shape, np.int8)
     return grainy.clip(0, 255).astype(np.uint8)
 
 
 def _slow_noise(height: int, width: int, generator: np.random.Generator) -> Int[np.ndarray, "H W 3"]:
     """Whole numbers in ±24 that change linearly between the points of a coarse grid."""
     rows, columns = height // COARSE_PX + 2, width // COARSE_PX + 2
-    grid = generator.integers(-24, 25, (rows, columns, 3))
-    row, down = np.divmod(np.arange(height), COARSE_PX)
-    column, right = np.divmod(np.arange(width), COARSE_PX)
+    grid = generator.integers(-24, 25, (rows, columns, 3), np.int16)  # times COARSE_PX squared fits
+    row, down = np.divmod(np.arange(height, dtype=np.int16), np.int16(COARSE_PX))
+    column, right = np.divmod(np.arange(width, dtype=np.int16), np.int16(COARSE_PX))
     down, right = down[:, None, None], right[:, None]
     lines = grid[row] * (COARSE_PX - down) + grid[row + 1] * down
     noise = lines[:, column] * (COARSE_PX - right) + lines[:, column + 1] * right

@@ -25,7 +25,7 @@ def test_it_is_the_same_on_every_machine(tmp_path: Path) -> None:
         digest.update(np.asarray(Image.open(sample.file)).tobytes())
 
     assert shapes.VERSION == 1
-    assert digest.hexdigest() == "9095ec03b5db9db8f327b3b9b544a5311791cd5285bb31b576dba2b218c999b0"
+    assert digest.hexdigest() == ""
 
 
 def test_the_description_is_what_is_drawn(tmp_path: Path) -> None:
