@@ -1,1 +1,1 @@
-"""TODO"""
+"""Pages for people: clients of the public HTTP API alone."""
