@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         return self.data / "models"
 
     @property
+    def datasets_folder(self) -> Path:
+        """Data sets as they were unpacked for use: a cache, which may be deleted while no job runs."""
+        return self.data / "datasets"
+
+    @property
     def runs_folder(self) -> Path:
         """One folder a job: checkpoint, log, events."""
         return self.data / "runs"
