@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from posneg.service.schemas.elements import ID_BITS, Elements, is_id
+from posneg.service.schemas.elements import ID_BITS, Elements, is_id, objects
 from posneg.service.schemas.faults import Faults, shown
 from posneg.service.schemas.loss_input import Notice
 
@@ -58,24 +58,43 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The images or the categories of one file: ids, and the names that another file may know them by."""
+    """The images or the categories of one file: ids, and the names that another file may know them by.
+
+    `whole` says that no entry was at fault, so that an id that is not among them is unknown indeed.
+    """
 
     pointer: str
     kind: str
+    elements: Elements
     ids: list[Id | None]
     names: list[str | None]
+    whole: bool
 
     @classmethod
-    def read(cls, elements: Elements, pointer: str, kind: str, name: str, faults: Faults) -> Self:
-        """Ids have to be there and be unique; names, whose field is called `name`, are optional."""
+    def images(cls, dataset: dict[str, Any], pointer: str, faults: Faults) -> Self:
+        """The images of a data set, which may have a `file_name`."""
+        return cls._read(dataset, "images", "image", "file_name", pointer, faults)
+
+    @classmethod
+    def categories(cls, dataset: dict[str, Any], pointer: str, faults: Faults) -> Self:
+        """The categories of a data set, which may have a `name`."""
+        return cls._read(dataset, "categories", "category", "name", pointer, faults)
+
+    @classmethod
+    def _read(
+        cls, dataset: dict[str, Any], member: str, kind: str, name: str, pointer: str, faults: Faults
+    ) -> Self:
+        before, here = faults.total, f"{pointer}/{member}"
+        elements = objects(dataset.get(member), here, None, faults)
         ids = [read_id(element, "id", at, faults) for at, element in elements]
+        whole = faults.total == before
         first: dict[Id, str] = {}
         for (at, _), value in zip(elements, ids, strict=True):
             if value is not None and first.setdefault(value, at) is not at:
                 detail = f"{shown(value)} is the id of {first[value]} too"
                 faults.add(f"{at}/id", detail, "duplicate_id")
-        names = [element.get(name) for _, element in elements]
-        return cls(pointer, kind, ids, [value if type(value) is str else None for value in names])
+        names = [_name(element.get(name)) for _, element in elements]
+        return cls(here, kind, elements, ids, names, whole)
 
     @property
     def named(self) -> bool:
@@ -89,6 +108,7 @@ class Lookup:
     def __init__(self, truth: Entries, own: Entries | None = None) -> None:
         """`own` are the results' own entries: used where both sides have names to join on."""
         self.kind = truth.kind
+        self.whole = truth.whole
         self.joined = own is not None and own.named and truth.named
         self.own = own if own is not None and self.joined else truth
         self.table = Table(self.own.ids)
@@ -156,6 +176,10 @@ def distinct_names(categories: Entries) -> tuple[list[str], list[Notice]]:
             code="DUPLICATE_CATEGORY_NAME", detail=f"{detail}; told apart by id", pointer=categories.pointer
         )
     ]
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _spelling(value: Id) -> str:

@@ -18,6 +18,16 @@ def _rows(width: int | None) -> Read:
     return lambda value, pointer, faults: matrix(value, width, pointer, faults)
 
 
+def _probabilities(value: Any, pointer: str, faults: Faults) -> Floats | None:  # noqa: ANN401 - any JSON value
+    """[N, C] in 0..1, or not finite, which is left to be diagnosed."""
+    column = matrix(value, None, pointer, faults)
+    if column is not None:
+        for row, number in np.argwhere(((column < 0) | (column > 1)) & np.isfinite(column)).tolist():
+            detail = f"{column[row, number]:g} is no probability; what is before the sigmoid goes as `logits`"
+            faults.add(f"{pointer}/{row}/{number}", detail, "not_a_probability")
+    return column
+
+
 def _distributions(value: Any, pointer: str, faults: Faults) -> Floats | None:  # noqa: ANN401 - any JSON value
     """[N, 4, R] logits; a distribution over fewer than two bins is none."""
     column = cube(value, 4, pointer, faults)
@@ -30,7 +40,7 @@ def _distributions(value: Any, pointer: str, faults: Faults) -> Floats | None:  
 
 READ: dict[str, Read] = {
     "boxes": _rows(4),
-    "scores": _rows(None),
+    "scores": _probabilities,
     "logits": _rows(None),
     "points": _rows(2),
     "strides": vector,
@@ -69,7 +79,9 @@ def dense_predictions(
     sent = {name for name in READ if value.get(name) is not None}
     read = {name: READ[name](value[name], f"{pointer}/{name}", faults) for name in READ if name in sent}
     columns = {name: column for name, column in read.items() if column is not None}
+    before = faults.total
     count = _count(columns, pointer, faults)
+    agreed = faults.total == before
     if "strides" in columns:
         _check_strides(columns["strides"], f"{pointer}/strides", faults)
     grid: PointedGrid | None = None
@@ -78,7 +90,7 @@ def dense_predictions(
     elif not sent & {"points", "anchors"}:
         grid = outer_grid
     _check_complete(sent | ({"points", "strides"} if grid else set()), pointer, faults)
-    movable = grid is not None and _lay_grid(grid, size, count, columns, faults)
+    movable = grid is not None and agreed and _lay_grid(grid, size, count, columns, faults)
     sampled = _sampled(value.get("sampled"), f"{pointer}/sampled", count, faults)
     return PredictionsInput(dense=True, count=count, columns=columns, sampled=sampled), movable
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def probability(value: Any, pointer: str, faults: Faults) -> float:  # noqa: ANN
     """A score in 0..1, or a non-finite one, which is left to be diagnosed; 0 where it is at fault."""
     if not is_number(value):
         faults.wrong_type(pointer, value, "a number")
-    elif value < 0 or 1 < value < float("inf"):
+    elif -inf < value < 0 or 1 < value < inf:
         detail = f"{shown(value)} is no probability; scores are 0 to 1, logits go as columns"
         faults.add(pointer, detail, "not_a_probability")
     else:
@@ -120,6 +120,9 @@ def probability(value: Any, pointer: str, faults: Faults) -> float:  # noqa: ANN
 
 def objects(value: Any, pointer: str, known: Set[str] | None, faults: Faults) -> Elements:  # noqa: ANN401
     """The elements of a list of objects; `known` None: whatever fields they have."""
+    if value is None:
+        faults.missing(pointer, "not there; it takes a list")
+        return []
     if type(value) is not list:
         faults.wrong_type(pointer, value, "a list")
         return []
@@ -155,7 +158,7 @@ def _weight(element: dict[str, Any], pointer: str, faults: Faults) -> float:
     value = given(element, "weight", 1.0)
     if not is_number(value):
         faults.wrong_type(f"{pointer}/weight", value, "a number")
-    elif not 0 <= value < float("inf"):
+    elif not 0 <= value < inf:
         faults.add(f"{pointer}/weight", f"{shown(value)} is not finite and at least 0", "out_of_range")
     else:
         return float(value)
