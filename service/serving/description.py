@@ -93,7 +93,7 @@ def labels_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     names = _parsed(metadata, "names")
     if isinstance(names, list | tuple):
         return tuple(map(str, names))
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         return tuple(str(names[index]) for index in range(len(names)))
     return None
 
@@ -121,7 +121,7 @@ def _layout(
 def _classes(layout: Layout, sample: Sample) -> int | None:
     """How many classes the layout finds in a sample; None where the rows themselves name theirs."""
     try:
-        rows = layout.rows([output[0] for output in sample.outputs.values()], sample.input_size)
+        rows = layout.rows({name: o[0] for name, o in sample.outputs.items()}, sample.input_size)
     except (IndexError, ValueError, TypeError, StopIteration) as error:
         shapes = [list(np.shape(output)) for output in sample.outputs.values()]
         raise DescriptionError(

@@ -1,6 +1,6 @@
 """Images in, detections out: what happens to an image before and after its run. Blocks, so threads do it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,15 @@ def feeds_of(prepared: Prepared, detector: Detector, inputs: Sequence[dict[str, 
 
 
 def finish(
-    outputs: Sequence[Array], prepared: Prepared, detector: Detector, *, score: float, iou: float
+    outputs: Mapping[str, Array], prepared: Prepared, detector: Detector, *, score: float, iou: float
 ) -> Detections:
     """What the outputs say of the first row, in pixels of the image as it was sent."""
     found = detections(
-        detector.layout, [output[0] for output in outputs], detector.input_size, score=score, iou=iou
+        detector.layout,
+        {name: output[0] for name, output in outputs.items()},
+        detector.input_size,
+        score=score,
+        iou=iou,
     )
     boxes = prepared.placement.to_image(found.boxes)
     return Detections(boxes=boxes, scores=found.scores, labels=found.labels)

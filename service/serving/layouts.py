@@ -1,7 +1,7 @@
 """What a detector's outputs mean: the usual export layouts, and how each becomes detections.
 
-A layout gets one image's outputs in the graph's order, without the batch, and the input's (height, width).
-C classes, N rows, Q queries.
+A layout gets one image's outputs by name, in the graph's order and without the batch, and the input's
+(height, width). C classes, N rows, Q queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from posneg.models.detections import Detections, non_maximum_suppression
 
 Array = np.ndarray[Any, Any]
+Named = Mapping[str, Array]
 MAX_CLASSES = 10_000  # a larger class index is no class
 NEVER = 1.0  # an overlap that no pair exceeds: nothing is suppressed
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -34,13 +35,13 @@ class Layout:
 
     name: str
     outputs: str
-    rows: Callable[[Sequence[Array], tuple[int, int]], Rows]
+    rows: Callable[[Named, tuple[int, int]], Rows]
     normalisation: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """What such models expect of pixels in 0..1: `mean` and `std` a channel; empty: as they are."""
 
 
 def detections(
-    layout: Layout, outputs: Sequence[Array], input_size: tuple[int, int], *, score: float, iou: float
+    layout: Layout, outputs: Named, input_size: tuple[int, int], *, score: float, iou: float
 ) -> Detections:
     """What one image's outputs say, in input pixels, best first."""
     rows = layout.rows(outputs, input_size)
@@ -49,41 +50,49 @@ def detections(
     )
 
 
-def _yolov8(outputs: Sequence[Array], _: tuple[int, int]) -> Rows:
-    return _yolov8_rows([outputs[0].T], _)
+def _yolov8(outputs: Named, _: tuple[int, int]) -> Rows:
+    return _center_rows(_only(outputs).T)
 
 
-def _yolov8_rows(outputs: Sequence[Array], _: tuple[int, int]) -> Rows:
-    rows = outputs[0].astype(np.float32, copy=False)
+def _yolov8_rows(outputs: Named, _: tuple[int, int]) -> Rows:
+    return _center_rows(_only(outputs))
+
+
+def _center_rows(rows: Float[np.ndarray, "N D"]) -> Rows:
     return Rows(boxes=_corners(rows[:, :4]), scores=rows[:, 4:])
 
 
-def _yolov5(outputs: Sequence[Array], _: tuple[int, int]) -> Rows:
-    rows = outputs[0].astype(np.float32, copy=False)
+def _yolov5(outputs: Named, _: tuple[int, int]) -> Rows:
+    rows = _only(outputs)
     return Rows(boxes=_corners(rows[:, :4]), scores=rows[:, 4:5] * rows[:, 5:])
 
 
-def _end_to_end(outputs: Sequence[Array], _: tuple[int, int]) -> Rows:
-    rows = outputs[0].astype(np.float32, copy=False)
+def _end_to_end(outputs: Named, _: tuple[int, int]) -> Rows:
+    rows = _only(outputs)
     return Rows(boxes=rows[:, :4], scores=_one_hot(rows[:, 4], rows[:, 5]), suppress=False)
 
 
-def _end_to_end_lists(outputs: Sequence[Array], _: tuple[int, int]) -> Rows:
+def _end_to_end_lists(outputs: Named, _: tuple[int, int]) -> Rows:
     """Boxes, scores and labels apart, in any order: labels are the integers, or the later of two lists."""
-    boxes = next(output for output in outputs if output.ndim == 2)
-    lists = sorted((o for o in outputs if o.ndim == 1), key=lambda o: np.issubdtype(o.dtype, np.integer))
-    scores, labels = lists
+    boxes = next(output for output in outputs.values() if output.ndim == 2)
+    lists = [output for output in outputs.values() if output.ndim == 1]
+    scores, labels = sorted(lists, key=lambda output: np.issubdtype(output.dtype, np.integer))
     return Rows(boxes=boxes.astype(np.float32), scores=_one_hot(scores, labels), suppress=False)
 
 
-def _detr(outputs: Sequence[Array], input_size: tuple[int, int]) -> Rows:
+def _only(outputs: Named) -> Array:
+    (output,) = outputs.values()
+    return output.astype(np.float32, copy=False)
+
+
+def _detr(outputs: Named, input_size: tuple[int, int]) -> Rows:
     """Softmax over the classes and, last, no object. Carion et al., ECCV 2020, arXiv:2005.12872."""
     boxes, logits = _boxes_and_logits(outputs)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return _queries(boxes, (weights / weights.sum(axis=1, keepdims=True))[:, :-1], input_size)
 
 
-def _rtdetr(outputs: Sequence[Array], input_size: tuple[int, int]) -> Rows:
+def _rtdetr(outputs: Named, input_size: tuple[int, int]) -> Rows:
     boxes, logits = _boxes_and_logits(outputs)
     return _queries(boxes, 1 / (1 + np.exp(-logits.clip(-80, 80))), input_size)
 
@@ -95,8 +104,13 @@ def _queries(boxes: Array, scores: Array, input_size: tuple[int, int]) -> Rows:
     return Rows(boxes=pixels, scores=scores, suppress=False)
 
 
-def _boxes_and_logits(outputs: Sequence[Array]) -> tuple[Array, Array]:
-    boxes, logits = sorted(outputs[:2], key=lambda output: output.shape[1] != 4)
+def _boxes_and_logits(outputs: Named) -> tuple[Array, Array]:
+    """Boxes have four columns; where logits have as many, they go by their name."""
+
+    def is_logits(name: str) -> tuple[bool, bool]:
+        return outputs[name].shape[1] != 4, not any(word in name.lower() for word in ("box", "det"))
+
+    boxes, logits = (outputs[name] for name in sorted(outputs, key=is_logits))
     return boxes.astype(np.float32), logits.astype(np.float32)
 
 

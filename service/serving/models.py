@@ -75,6 +75,11 @@ class ServedModels:
         for name in repository.names(self._folder)[: self._settings.max_loaded_models]:
             await asyncio.gather(self.loader.get(name), return_exceptions=True)  # the loader tells of faults
 
+    async def preloaded(self) -> None:
+        """Wait until the start's loading is done."""
+        if self._preload is not None:
+            await self._preload
+
     async def close(self) -> None:
         """Let what runs come to its end."""
         if self._preload is not None:
@@ -119,7 +124,9 @@ class ServedModels:
         answered = await loaded.batcher.run(feeds, names, rows=detector.image.rows or 1)
         ran = time.perf_counter_ns()
         detections = await self._in_thread(
-            lambda: finish(answered.outputs, prepared, detector, score=score, iou=iou)
+            lambda: finish(
+                dict(zip(names, answered.outputs, strict=True)), prepared, detector, score=score, iou=iou
+            )
         )
         times = {
             "decode": ready - started,
