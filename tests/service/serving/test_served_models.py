@@ -18,6 +18,13 @@ from posneg.service.serving.wishes import Wishes
 from posneg.service.settings import Settings
 from tests.service import onnx_models
 
+DETAILS = {
+    "labels": ["red", "green"],
+    "layout": "yolov8",
+    "input_size": list(onnx_models.SIZE),
+    "preprocessing": {"scale": 1 / 255},
+    "batchable": True,
+}
 BRIGHT = np.full((128, 192, 3), 255, np.uint8)
 
 
@@ -47,7 +54,7 @@ def put(folder, name="m", shift=0.0):
     """A version whose boxes are shifted by some pixels."""
     rows = onnx_models.ROWS + np.float32([shift, 0, 0, 0, 0, 0])
     file = onnx_models.detector(folder / "new.onnx", rows=rows)
-    return repository.publish(folder / "models", name, file, details={"labels": ["red", "green"]})
+    return repository.publish(folder / "models", name, file, details=DETAILS)
 
 
 def test_boxes_are_in_pixels_of_the_image_as_sent(tmp_path):
@@ -310,7 +317,7 @@ def test_a_fixed_batch_is_filled(tmp_path):
 
 
 def test_serving_imports_no_torch():
-    """What is served is the file; training's library is not needed, nor ONNX Runtime before the first model."""
+    """What is served is the file; training's library is never needed, ONNX Runtime not before a model."""
     script = (
         "import sys, posneg.service.serving.models, posneg.service.routes.models;"
         "import posneg.service.routes.inference_protocol;"
