@@ -114,8 +114,9 @@ def _predictions(
     anchors = None if anchors is None else to_xyxy(anchors, request.box_format)
     points, strides = columns.get("points"), columns.get("strides")
     strides = torch.ones(len(image), dtype=finite_dtype(columns)) if strides is None else strides
-    if points is not None and any(i.grid for i in request.images):
-        points = points + (recipe.point_offset - 0.5) * strides[:, None]
+    if points is not None and recipe.point_offset != 0.5:
+        derived = torch.tensor([i.grid for i in request.images])[image]
+        points = points + derived[:, None] * (recipe.point_offset - 0.5) * strides[:, None]
     if points is None and anchors is not None:
         points = geometry.centers(anchors)
     boxes = _boxes(request, columns, points, strides, anchors)

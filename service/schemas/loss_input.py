@@ -1,7 +1,7 @@
 """A loss request after parsing: plain values and NumPy arrays, checked for shape and type, in the order as sent.
 
-Coordinates stay in the request's `box_format`, so that gradients can be given in the units sent. Values may be
-non-finite: that is data to diagnose.
+Coordinates stay in the request's `box_format`, so that gradients can be given in the units sent. Values may
+be non-finite: that is data to diagnose.
 """
 
 from dataclasses import dataclass, field
@@ -43,11 +43,11 @@ class GroundTruthInput:
 class PredictionsInput:
     """The N predictions of one image: sparse (a list) or dense (columns).
 
-    `columns` holds what was sent, by its name in the contract: `boxes` [N, 4], `scores` or `logits` [N, C] (C + 1 for a
-    softmax, background last), `points` [N, 2], `strides` [N], `anchors` [N, 4], `dfl` [N, 4, R], `ltrb`, `deltas`,
-    `raw` [N, 4], `objectness`, `centerness` [N]. Points and strides derived from `grid` are among them, moved
-    by half a cell or not as the grid says. A sparse list gives `boxes`, `scores` and `given`, which marks the classes
-    that a prediction has a score for.
+    `columns` holds what was sent, by its name in the contract: `boxes` [N, 4], `scores` or `logits` [N, C]
+    (C + 1 for a softmax, background last), `points` [N, 2], `strides` [N], `anchors` [N, 4], `dfl` [N, 4,
+    R], `ltrb`, `deltas`, `raw` [N, 4], `objectness`, `centerness` [N]. Points and strides derived from
+    `grid` are among them, moved by half a cell or not as the grid says. A sparse list gives `boxes`,
+    `scores` and `given`, which marks the classes that a prediction has a score for.
     """
 
     dense: bool
@@ -72,10 +72,7 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInput:
-    """Everything that one request to /v1/assignments or /v1/losses says.
-
-    `pointers` leads from (image, "ground_truth" | "predictions") to the JSON pointer of that list, for later faults.
-    """
+    """Everything that one request to /v1/assignments or /v1/losses says."""
 
     images: list[ImageInput]
     classes: list[str]
