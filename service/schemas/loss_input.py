@@ -1,4 +1,4 @@
-"""A loss request after parsing: plain values and NumPy arrays, checked for shape and type, in the order as sent.
+"""A loss request after parsing: plain values and NumPy arrays, checked, in the order as sent.
 
 Coordinates stay in the request's `box_format`, so that gradients can be given in the units sent. Values may
 be non-finite: that is data to diagnose.
@@ -20,7 +20,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that the caller should know and that is no error; `pointer` leads into the request, if it can."""
+    """Something that the caller should know and that is no error; `pointer` leads into the request."""
 
     code: str
     detail: str
@@ -29,7 +29,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundTruthInput:
-    """The G boxes of one image; `ids` holds None where an element has none, or where ids are not unique (COCO)."""
+    """The G boxes of one image; `ids` holds None where there is none, or where they are not unique (COCO)."""
 
     boxes: Floats  # [G, 4]
     labels: Integers  # [G], indices into the request's classes
