@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from posneg.service.errors import InvalidRequest
 from posneg.service.idempotency import once
@@ -108,7 +108,7 @@ def read_events(
     return StreamingResponse(_stream(jobs.follow(job_id, start)), media_type=EVENT_STREAM, headers=headers)
 
 
-@router.get("/v1/jobs/{job_id}/logs")
+@router.get("/v1/jobs/{job_id}/logs", response_class=PlainTextResponse)
 def read_log(job_id: str, jobs: JobsDep, settings: SettingsDep) -> Response:
     """What the training printed, the last 4 MiB of it."""
     jobs.get(job_id)
