@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+INDEXED_PARTS = 3  # trailing parts of a path by which it is found
+MAX_ALIKE = 100
 SPLIT_OF_WORD = {
     **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "minival", "dev", "eval"), "val"),
@@ -29,9 +31,11 @@ class Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = tuple(sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()))
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for path in self.paths:
-            self._by_name[path.rpartition("/")[2].casefold()].append(path)
+        self._by_path = {tuple(_parts(path)): path for path in self.paths}
+        self._by_end: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for parts, path in self._by_path.items():
+            for length in range(1, min(len(parts), INDEXED_PARTS) + 1):
+                self._by_end[parts[-length:]].append(path)
 
     def with_suffix(self, suffixes: Iterable[str]) -> list[str]:
         """Paths whose lower-case suffix is one of `suffixes`."""
@@ -41,23 +45,31 @@ class Files:
     def find(self, name: str, *, beside: str, split: str | None) -> tuple[list[str], bool]:
         """The files that `name`, written in the annotation file `beside`, can mean; and whether in full.
 
-        Candidates end in the same file name, case aside. Of these count those that share the most trailing
-        folders with `name`, then those whose folders name the same split, then those nearest to `beside`.
-        More than one is ambiguous. Not in full: some folder of `name` is not there, as with a path of
-        another machine.
+        The file at that very place, from the folder of `beside` or from the root, or else those that end
+        alike, case aside: of these the ones that share most trailing folders with `name`, then whose folders
+        name the same split, then nearest to `beside`. More than one is ambiguous. Not in full: some folder
+        of `name` is not there, as with a path of another machine.
         """
-        wanted = _parts(name)
-        if not wanted:
-            return [], False
+        wanted, here = tuple(_parts(name)), tuple(_parts(beside)[:-1])
+        for place in ((*here, *wanted), wanted):
+            if wanted and place in self._by_path:
+                return [self._by_path[place]], True
         ranked = defaultdict(list)
-        for path in self._by_name.get(wanted[-1], ()):
-            shared = _shared(reversed(wanted), reversed(_parts(path)))
-            near = _shared(_parts(path)[:-1], _parts(beside)[:-1])
+        for path in self._alike(wanted):
+            parts = _parts(path)
+            shared, near = _shared(reversed(wanted), reversed(parts)), _shared(parts[:-1], here)
             ranked[shared, split is not None and split_of(path) == split, near].append(path)
         if not ranked:
             return [], False
         best = max(ranked)
         return ranked[best], best[0] == len(wanted)
+
+    def _alike(self, wanted: tuple[str, ...]) -> list[str]:
+        """Files that end like `wanted` in as many parts as possible; of very many some: no one is meant."""
+        for length in range(min(len(wanted), INDEXED_PARTS), 0, -1):
+            if found := self._by_end.get(wanted[-length:]):
+                return found[:MAX_ALIKE]
+        return []
 
 
 def _parts(path: str) -> list[str]:
