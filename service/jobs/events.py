@@ -44,14 +44,17 @@ def progress(before: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> 
 
 
 def metrics(before: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last loss terms and the last accuracy."""
+    """The last loss terms and the last accuracy; that on the split test stands apart."""
     after = dict(before)
     for event in events:
         if event["type"] == "loss":
             after["loss"] = {name: event.get(name) for name in ("step", "total", "terms")}
-        if event["type"] == "metrics" and event.get("split") != "train":
-            after |= {name: event[name] for name in METRICS if name in event}
-            after |= {"split": event.get("split"), "step": event.get("step")}
+        if event["type"] == "metrics":
+            accuracy = {name: event[name] for name in ("step", *METRICS) if name in event}
+            if event.get("split") == "test":
+                after["test"] = accuracy
+            else:
+                after |= accuracy | {"split": event.get("split")}
     return after
 
 

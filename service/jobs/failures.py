@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from posneg.service.errors import ServiceError, problem
+from posneg.service.errors import ServiceError, kinds, problem
 
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
@@ -38,9 +38,6 @@ class WorkerFailed(ServiceError):
     title = "Worker failed"
 
 
-KINDS = {kind.code: kind for kind in (TrainingFailed, OutOfMemory, TrainerKilled, WorkerFailed)}
-
-
 def told(error: ServiceError, *, job_id: str, log: Path | None = None) -> dict[str, Any]:
     """The problem object of a failed job, with the last lines of its log."""
     return problem(error, job_id) | {"log": tail(log) if log else []}
@@ -58,7 +55,7 @@ def read(folder: Path) -> ServiceError | None:
     if not file.exists():
         return None
     said = json.loads(file.read_text())
-    return KINDS[said["code"]](said["detail"])
+    return kinds().get(said["code"], TrainingFailed)(said["detail"])
 
 
 def tail(file: Path) -> list[str]:

@@ -46,8 +46,10 @@ def main(work: Work) -> None:
     if lock is None:
         sys.exit(LOCKED)
     threading.Thread(target=stop.on_silence, args=(told.silence,), daemon=True).start()
-    with lock, Journal(told.folder / "events.jsonl", told.events) as journal:
-        sys.exit(_do(work, told.folder, journal, stop))
+    with Journal(told.folder / "events.jsonl", told.events) as journal:
+        status = _do(work, told.folder, journal, stop)
+    sys.stdout.flush()
+    os._exit(status)  # at once: what has been imported by now can take seconds to be taken down
 
 
 class Journal:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from posneg.models.data import shapes
 from posneg.models.presets import resolve
 from posneg.models.registry import InvalidOptions
 from posneg.models.training.config import LENGTHS, TrainConfig, total_steps
-from posneg.service.errors import Fault, InvalidRequest
-from posneg.service.records import Records, datasets
+from posneg.service.datasets import catalog
+from posneg.service.errors import Fault, InvalidRequest, NotFound
+from posneg.service.records import Records
 from posneg.service.schemas.jobs import TrainRequest
 
 OWN = ("kind", "dataset", "priority", "model")  # of the service; the rest is the training's
@@ -53,16 +53,13 @@ def _pointer(path: tuple[str | int, ...]) -> str:
 
 def _dataset(name: str, records: Records, faults: list[Fault]) -> Mapping[str, Any] | None:
     """The number of images to train on, and the version, of a data set."""
-    if name == shapes.NAME:
-        return {"images": shapes.IMAGES["train"], "etag": f"{shapes.NAME}-{shapes.VERSION}"}
-    with records.read() as connection:
-        row = connection.execute(datasets.select().where(datasets.c.name == name)).one_or_none()
-    if row is None:
-        detail = f"there is no data set {name!r}; GET /v1/datasets lists them"
-        faults.append(Fault("/dataset", detail, "unknown_dataset"))
+    try:
+        found = catalog.get(records, name)
+    except NotFound as error:
+        faults.append(Fault("/dataset", error.detail, "unknown_dataset"))
         return None
-    images = row.summary["splits"].get("train", {}).get("images", 0)
+    images = found["splits"].get("train", {}).get("images", 0)
     if not images:
-        faults.append(Fault("/dataset", f"{name!r} has no images to train on", "empty_dataset"))
+        faults.append(Fault("/dataset", f"{name!r} has no images in the split train", "empty_dataset"))
         return None
-    return {"images": images, "etag": row.etag}
+    return {"images": images, "etag": found["etag"]}

@@ -137,7 +137,7 @@ def main() -> None:
     """`python -m posneg.service.jobs.worker`; settings come from the environment."""
     parser = argparse.ArgumentParser(description="Runs queued jobs.")
     parser.add_argument("--embedded", action="store_true", help="stop when standard input ends")
-    parser.add_argument("--trainer", nargs="+", default=TRAINER, help=argparse.SUPPRESS)
+    parser.add_argument("--trainer", nargs=argparse.REMAINDER, default=TRAINER, help=argparse.SUPPRESS)
     told = parser.parse_args()
     run(Settings(), trainer=told.trainer, embedded=told.embedded)
 

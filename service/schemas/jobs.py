@@ -29,7 +29,17 @@ class TrainRequest(BaseModel):
     preset: Annotated[str, Field(max_length=128)] = "yolov8"
     assigner: dict[str, Any] = {}
     loss: dict[str, dict[str, Any]] = {}
+    augmentation: dict[str, Any] = {}
+    learning_rate: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False, description="Of a whole batch; null: by its size.")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    overfit: Annotated[
+        int | None,
+        Field(ge=1, description="Train and measure on so many images alone: a check of the set-up."),
+    ] = None
+    evaluate_every: Annotated[int | None, Field(ge=1, description="Steps; null: ten times a run.")] = None
+    checkpoint_every: Annotated[int | None, Field(ge=1, description="Steps; null: every 30 s.")] = None
     device: Annotated[str, Field(max_length=16, description="`auto` is the worker's own.")] = "auto"
     priority: Annotated[int, Field(ge=-100, le=100, description="Higher first.")] = 0
     model: Annotated[

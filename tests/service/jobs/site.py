@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,9 @@ from posneg.service.migrations import migrate
 from posneg.service.records import Records
 from posneg.service.settings import Settings
 
-STANDIN = [sys.executable, str(Path(__file__).with_name("standin.py"))]
+STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
 LEASE_S = 4.0
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 OF_THE_MOMENT = ("id", "at", "images_per_second", "eta_seconds")
 
 
@@ -44,9 +44,9 @@ class Site:
         self.queue.submit(job_id, spec | {"model": "standin", "standin": standin})
         return job_id
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, trainer: Sequence[str] = STANDIN) -> subprocess.Popen[bytes]:
         """A worker process like any other, but that its trainers are stand-ins."""
-        command = [sys.executable, "-m", "posneg.service.jobs.worker", "--trainer", *STANDIN]
+        command = [sys.executable, "-m", "posneg.service.jobs.worker", "--trainer", *trainer]
         with (self.settings.data / "workers.log").open("ab") as log:
             worker = subprocess.Popen(command, env=environment(self.settings), stderr=log)
         self.workers.append(worker)
@@ -99,8 +99,11 @@ class Site:
         (self.folder(job_id) / "go").touch()
 
     def trainer(self, job_id: str) -> int:
-        """The process that trains."""
-        return int((self.folder(job_id) / "pid").read_text())
+        """The process that trains, or did so last."""
+        started = lines(self.settings.data / "workers.log")
+        return [
+            line["pid"] for line in started if line["event"] == "trainer started" and line["job"] == job_id
+        ][-1]
 
     def told(self, job_id: str) -> list[dict[str, Any]]:
         """The events, without what depends on when and where."""

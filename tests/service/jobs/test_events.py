@@ -72,10 +72,11 @@ def test_metrics_keep_the_last_loss_and_accuracy() -> None:
     loss = {"type": "loss", "step": 2, "total": 1.5, "terms": {"box": {"value": 1.5}}}
     accuracy = {"type": "metrics", "step": 1, "split": "val", "map": 0.25, "map50": 0.5, "by_class": {}}
 
-    after = events.metrics({}, [accuracy, loss])
+    after = events.metrics({}, [accuracy, loss, accuracy | {"split": "test", "map": 0.125}])
 
     assert after["loss"] == {"step": 2, "total": 1.5, "terms": {"box": {"value": 1.5}}}
     assert (after["map"], after["map50"], after["split"]) == (0.25, 0.5, "val")
+    assert after["test"]["map"] == 0.125
 
 
 def _is_finite(value: Any) -> bool:
