@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,27 @@ def writable_name(name: str) -> str:
     return name
 
 
-def put(
-    records: Records, store: Store, name: str, prepared: Prepared, check: Check
-) -> tuple[dict[str, Any], bool]:
-    """Keep a data set under a name; its view, and whether the name is new. The same again changes nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What came of a put: the view, whether the name is new, the hash of bytes that are gone by now."""
+
+    view: dict[str, Any]
+    created: bool
+    gone: str | None
+
+
+def put(records: Records, store: Store, name: str, prepared: Prepared, check: Check) -> Kept:
+    """Keep a data set under a name; the same again changes nothing."""
+    try:
+        return _put(records, store, name, prepared, check)
+    except sa.exc.IntegrityError:  # another caller has just taken the name, so this one replaces
+        return _put(records, store, name, prepared, check)
+
+
+def _put(records: Records, store: Store, name: str, prepared: Prepared, check: Check) -> Kept:
     sha256 = store.put_file(prepared.archive)
     etag = hashlib.sha256(json.dumps([sha256, prepared.summary]).encode()).hexdigest()
-    now = time.time()
+    now, gone = time.time(), None
     with records.begin() as connection:
         row = _row(connection, name, lock=True)
         check(None if row is None else row["etag"])
@@ -50,16 +65,16 @@ def put(
         elif row["etag"] != etag:
             _require_unused(connection, name)
             connection.execute(datasets.update().where(datasets.c.name == name).values(**values))
-            _forget_bytes(connection, store, row["sha256"])
+            gone = _forget_bytes(connection, store, row["sha256"])
         if not store.exists(sha256):  # deleted with another data set since they were found to be there
             store.put_file(prepared.archive)
         kept = _row(connection, name)
         assert kept is not None
-    return view(kept), row is None
+    return Kept(view=view(kept), created=row is None, gone=gone)
 
 
-def delete(records: Records, store: Store, name: str, check: Check) -> str:
-    """Forget a data set and, unless another one has the same, its bytes; their hash."""
+def delete(records: Records, store: Store, name: str, check: Check) -> str | None:
+    """Forget a data set and, unless another one has the same, its bytes; their hash if they are gone."""
     with records.begin() as connection:
         row = _row(connection, name, lock=True)
         check(None if row is None else row["etag"])
@@ -67,8 +82,7 @@ def delete(records: Records, store: Store, name: str, check: Check) -> str:
             raise _not_found(name)
         _require_unused(connection, name)
         connection.execute(datasets.delete().where(datasets.c.name == name))
-        _forget_bytes(connection, store, row["sha256"])
-    return str(row["sha256"])
+        return _forget_bytes(connection, store, row["sha256"])
 
 
 def get(records: Records, name: str) -> dict[str, Any]:
@@ -148,10 +162,12 @@ def _require_unused(connection: sa.Connection, name: str) -> None:
             raise Conflict(f"job {job_id} uses {name!r}; wait for its end or cancel it, then try again")
 
 
-def _forget_bytes(connection: sa.Connection, store: Store, sha256: str) -> None:
+def _forget_bytes(connection: sa.Connection, store: Store, sha256: str) -> str | None:
     others = sa.select(sa.func.count()).where(datasets.c.sha256 == sha256)
-    if not connection.scalar(others):
-        store.delete(sha256)
+    if connection.scalar(others):
+        return None
+    store.delete(sha256)
+    return sha256
 
 
 def _not_found(name: str) -> NotFound:

@@ -66,8 +66,10 @@ async def put_dataset(
     async with received(request, settings.data, kinds=ZIP) as file:
         folder = file.parent
         prepared = await to_thread.run_sync(prepare, file, folder, settings, limiter=INTAKES)
-        found, created = await to_thread.run_sync(catalog.put, records, store, name, prepared, check)
-    return _answer(found, 201 if created else 200)
+        kept = await to_thread.run_sync(catalog.put, records, store, name, prepared, check)
+        if kept.gone is not None:
+            await to_thread.run_sync(opening.forget, kept.gone, settings.datasets_folder)
+    return _answer(kept.view, 201 if kept.created else 200)
 
 
 @router.delete("/v1/datasets/{name}", status_code=204)
@@ -75,8 +77,9 @@ def delete_dataset(
     name: str, request: Request, records: RecordsDep, store: StoreDep, settings: SettingsDep
 ) -> None:
     """Forget a data set; 409 while a job uses it."""
-    sha256 = catalog.delete(records, store, catalog.writable_name(name), partial(require_match, request))
-    opening.forget(sha256, settings.datasets_folder)
+    gone = catalog.delete(records, store, catalog.writable_name(name), partial(require_match, request))
+    if gone is not None:
+        opening.forget(gone, settings.datasets_folder)
 
 
 def _check_now(records: Records, name: str, check: catalog.Check) -> None:

@@ -37,8 +37,9 @@ class Site:
         return intake.prepare(place / "body", place, self.settings)
 
     def put(self, name: str, files: dict[str, bytes]) -> tuple[dict[str, Any], bool]:
-        """Keep a data set without a condition."""
-        return catalog.put(self.records, self.store, name, self.prepare(files), lambda _: None)
+        """Keep a data set without a condition; its view, and whether the name is new."""
+        kept = catalog.put(self.records, self.store, name, self.prepare(files), lambda _: None)
+        return kept.view, kept.created
 
     def row(self, name: str) -> dict[str, Any]:
         """Its row."""

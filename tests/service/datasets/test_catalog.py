@@ -1,5 +1,6 @@
 """Data sets by name: kept, replaced, paged, forgotten."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,7 @@ def test_other_findings_are_another_version(site: Site) -> None:
 
     assert other["issues_by_code"] == {"UNKNOWN_IMAGE": 1}
     assert other["etag"] != view["etag"]
+    assert site.store.exists(site.row("a")["sha256"])
 
 
 def test_replacing_forgets_the_bytes_before(site: Site) -> None:
@@ -93,14 +95,26 @@ def test_deleting_forgets_the_bytes_unless_another_has_them(site: Site) -> None:
     site.put("b", PETS)
     sha256 = site.row("a")["sha256"]
 
-    assert catalog.delete(site.records, site.store, "a", anything) == sha256
+    assert catalog.delete(site.records, site.store, "a", anything) is None
     assert site.store.exists(sha256)
-    catalog.delete(site.records, site.store, "b", anything)
+    assert catalog.delete(site.records, site.store, "b", anything) == sha256
     assert not site.store.exists(sha256)
     with pytest.raises(NotFound, match="no data set 'b'"):
         catalog.get(site.records, "b")
     with pytest.raises(NotFound):
         catalog.delete(site.records, site.store, "b", anything)
+
+
+def test_callers_who_put_one_name_at_once_all_succeed(site: Site) -> None:
+    """One creates it, the others replace; what is kept in the end is whole."""
+    prepared = [site.prepare(files) for files in (PETS, OTHERS) * 4]
+    with ThreadPoolExecutor(8) as pool:
+        kept = [*pool.map(lambda p: catalog.put(site.records, site.store, "pets", p, anything), prepared)]
+
+    assert sorted(k.created for k in kept) == [False] * 7 + [True]
+    row = site.row("pets")
+    assert row["etag"] in {k.view["etag"] for k in kept}
+    assert site.store.exists(row["sha256"])
 
 
 def test_bytes_that_vanish_while_a_data_set_is_put_are_kept_again(site: Site) -> None:
