@@ -32,18 +32,20 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def post(self, path: str, body: bytes, *, media_type: str = "application/json", **query: Any) -> Any:  # noqa: ANN401 - JSON
-        """Send bytes, return the JSON answer; a busy service is asked again when it says so."""
+    def post(self, path: str, body: bytes, **query: float | str) -> Any:  # noqa: ANN401 - JSON
+        """Send JSON, return the JSON answer; a busy service is asked again when it says so."""
         for attempt in range(ATTEMPTS):
-            response = self._send(path, body, media_type, query)
+            response = self._send(path, body, query)
             if response.status_code != TooManyRequests.status or attempt == ATTEMPTS - 1:
                 break
             time.sleep(_wait_s(response))
         return _answer(response, self.url)
 
-    def _send(self, path: str, body: bytes, media_type: str, query: dict[str, Any]) -> httpx.Response:
+    def _send(self, path: str, body: bytes, query: dict[str, float | str]) -> httpx.Response:
         try:
-            return self._http.post(path, content=body, params=query, headers={"Content-Type": media_type})
+            return self._http.post(
+                path, content=body, params=query, headers={"Content-Type": "application/json"}
+            )
         except httpx.UnsupportedProtocol as error:
             raise BadRequest(f"{self.url!r} is no URL: {error}") from error
         except httpx.TransportError as error:

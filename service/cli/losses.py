@@ -41,7 +41,9 @@ def _command(*, loss: bool) -> Callable[..., None]:
     ) -> None:
         chosen = {"preset": preset, "dtype": dtype, "detail": detail, "gradients": gradients}
         overrides = {name: value for name, value in chosen.items() if value}
-        overrides |= {n: _object(n, text) for n, text in (("assigner", assigner), ("loss", terms)) if text}
+        overrides |= {
+            n: json_object(n, text) for n, text in (("assigner", assigner), ("loss", terms)) if text
+        }
         found = answerer(url, api_key, loss=loss)(_body(file, coco, overrides))
         from posneg.service.cli import tables
 
@@ -93,7 +95,8 @@ def _body(file: str, coco: tuple[Path, Path] | None, overrides: dict[str, Any]) 
     return requests.file_request(name, documents.parse_json(data, name), overrides) if overrides else data
 
 
-def _object(name: str, text: str) -> dict[str, Any]:
+def json_object(name: str, text: str) -> dict[str, Any]:
+    """An option that holds a JSON object."""
     from posneg.service.checks import documents
 
     value = documents.parse_json(text.encode(), f"--{name}")

@@ -64,9 +64,9 @@ def worker(
     log_level: LogLevel = None,
 ) -> None:
     """Run a worker: takes queued jobs, one at a time, from the same database as the service."""
-    from posneg.service.jobs import worker as process
+    from posneg.service.jobs.worker import run
 
-    process.run(settings(data=data, database=database, store=store, device=device, log_level=log_level))
+    run(settings(data=data, database=database, store=store, device=device, log_level=log_level))
 
 
 def settings(**given: object) -> "Settings":

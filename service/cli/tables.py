@@ -137,6 +137,11 @@ def _print_case(out: Console, case: CaseReport) -> None:
         out.print(Text(line), soft_wrap=True)
 
 
+def precision(value: float | None) -> str:
+    """An average precision, 0..1; a dash where nothing was measured."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def print_detections(answer: dict[str, Any]) -> None:
     """Detections, image by image, with what each image is called."""
     made = table(f"{answer['model']} version {answer['version']}", ("image", "label", "score", "box"), text=2)
