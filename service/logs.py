@@ -1,5 +1,6 @@
 """Logs as JSON lines on standard error: ours, uvicorn's and every library's alike."""
 
+import json
 import logging
 import sys
 from typing import Any
@@ -42,7 +43,10 @@ def configure(level: str) -> None:
 
 
 def _line(event: Any, **_: object) -> bytes:  # noqa: ANN401 - whatever is logged
-    return orjson.dumps(event, default=repr)
+    try:
+        return orjson.dumps(event, default=repr)
+    except TypeError:  # half a surrogate pair, which a caller may send, or a number beyond 64 bits
+        return json.dumps(event, default=repr).encode()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

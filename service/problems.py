@@ -1,9 +1,9 @@
 """The one rendering of failures: RFC 9457 problems; below `/v2` `{"error": text}`, as its clients expect."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,13 +14,29 @@ from posneg.service.errors import (
     Fault,
     InvalidJson,
     InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RangeNotSatisfiable,
     ServiceError,
-    kinds,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
     problem,
 )
 
 log = structlog.get_logger()
-STANDARD = {kind.status: kind for kind in kinds().values() if kind.status not in (422, 500)}
+STANDARD = {
+    kind.status: kind
+    for kind in (
+        BadRequest,
+        Unauthorized,
+        NotFound,
+        MethodNotAllowed,
+        TooLarge,
+        UnsupportedMediaType,
+        RangeNotSatisfiable,
+    )
+}
 """The kind of each status that the framework answers by itself."""
 
 
@@ -37,9 +53,9 @@ def answer(error: ServiceError, *, path: str, request_id: str) -> Response:
     else:
         content = problem(error, request_id)
         media_type = "application/problem+json"
-    return Response(
-        orjson.dumps(content), status_code=error.status, headers=error.headers, media_type=media_type
-    )
+    # What callers sent is quoted, halves of surrogate pairs too, which are no UTF-8.
+    body = json.dumps(content, ensure_ascii=False).encode(errors="replace")
+    return Response(body, status_code=error.status, headers=error.headers, media_type=media_type)
 
 
 def install(app: FastAPI) -> None:
