@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import orjson
 
-from posneg.service.errors import BadRequest, Fault, ServiceError, TooManyRequests, Unavailable
+from posneg.service.errors import BadRequest, Fault, ServiceError, TooManyRequests, Unavailable, kinds
 
 ATTEMPTS = 5  # of a request that a busy service puts off
 LONGEST_WAIT_S = 30.0
@@ -72,9 +72,9 @@ def _problem(status: int, body: dict[str, Any], url: str) -> ServiceError:
     detail = str(body.get("detail") or body.get("title") or f"{url} answered {status}")
     if status >= 500 or status == TooManyRequests.status:
         return Unavailable(f"{url}: {detail} (status {status}, request {body.get('request_id', 'unknown')})")
-    kinds = {kind.status: kind for kind in ServiceError.__subclasses__() if kind is not TooManyRequests}
+    kind = kinds().get(str(body.get("code")), BadRequest)
     faults = [
         Fault(str(e.get("pointer", "")), str(e.get("detail", "")), str(e.get("code", "")))
         for e in body.get("errors", [])
     ]
-    return kinds.get(status, BadRequest)(detail, faults=faults, faults_total=int(body.get("errors_total", 0)))
+    return kind(detail, faults=faults, faults_total=int(body.get("errors_total", 0)))

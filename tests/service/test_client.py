@@ -30,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Scripted
 
     def do_POST(self) -> None:
+        """The next reply."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append((self.path, dict(self.headers), body))
         replies = self.server.replies
@@ -48,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
 def playing(*replies: Reply) -> Iterator[Scripted]:
     with Scripted(("127.0.0.1", 0), Handler) as server:
         server.replies, server.asked = list(replies), []
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()
