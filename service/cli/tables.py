@@ -22,8 +22,9 @@ class _Output(Console):
 
 def console() -> Console:
     """Standard output; wide where it is no terminal."""
-    plain = _Output(highlight=False)
-    return plain if plain.is_terminal else _Output(highlight=False, width=PIPE_WIDTH)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}  # ids are shown as they are
+    terminal = _Output(**plain)
+    return terminal if terminal.is_terminal else _Output(**plain, width=PIPE_WIDTH)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON

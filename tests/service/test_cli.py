@@ -227,6 +227,16 @@ def test_table_tells_what_was_found(command: str, article: Path) -> None:
     assert re.search(r"C +│ negative │ - +│ BELOW_THRESHOLD", result.stdout)
 
 
+def test_ids_are_shown_as_they_are(article: Path) -> None:
+    """Neither markup nor an emoji's name in an id is anything but text."""
+    article.write_text(article.read_text().replace('"A"', '"[bold]A[/red]:smile:"'))
+
+    result = run("loss", article)
+
+    assert result.exit_code == 0
+    assert "[bold]A[/red]:smile:" in result.stdout
+
+
 def test_long_tables_say_what_they_leave_out(article: Path) -> None:
     """`--rows` bounds the list, and the title counts."""
     result = run("loss", article, "--rows", "2")
