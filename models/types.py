@@ -5,6 +5,7 @@ says where each row belongs; it never decreases. N predictions, G ground truths,
 R bins of a distribution head.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,14 @@ class ClassScores:
     def all_probabilities(self) -> Float[Tensor, "N C"]:
         """Every score as a probability."""
         return self.values.sigmoid() if self.logits is not None else self.values
+
+    @property
+    def log_softmax(self) -> Float[Tensor, "N C"]:
+        """ln of each class's share: of a softmax over logits, or of the probabilities, then at least -100."""
+        if self.logits is not None:
+            return self.logits.log_softmax(-1)
+        least = max(math.exp(-100), torch.finfo(self.values.dtype).tiny)
+        return self.values.clamp(min=least).log()
 
     def cross_entropy(self, target: Float[Tensor, "*#N C"]) -> Float[Tensor, "N C"]:
         """-(y ln p + (1 - y) ln(1 - p)) of each score against a target y in 0..1.

@@ -3,9 +3,11 @@
 A new loss is a new file `<name>.py` with one function `<name>` under `@loss(kind)`. The kind says what is
 compared:
 
-- `classification`: (`ClassScores` [P, C], targets broadcastable to [P, C]) → [P, C]
+- `classification`: (`ClassScores` [P, C], targets, own class or not, both broadcastable to [P, C]) → [P, C]
+- `softmax`: (`ClassScores` [P, C + 1], class numbers [P], C the background) → [P]
 - `overlap`: (boxes [P, 4], boxes [P, 4]), xyxy → [P]
 - `coordinates`: (numbers [P, 4], numbers [P, 4]) → [P, 4]
+- `logit`: (logits [P], targets [P]) → [P]
 - `distribution`: (logits over bins [P, 4, R], distances in bins [P, 4]) → [P, 4] or [P]
 """
 
@@ -17,7 +19,7 @@ from posneg.models.registry import Registry
 if TYPE_CHECKING:  # listing the names must not import torch
     from torch import Tensor
 
-Kind = Literal["classification", "overlap", "coordinates", "distribution"]
+Kind = Literal["classification", "softmax", "overlap", "coordinates", "logit", "distribution"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 losses: "Registry[Callable[..., Tensor]]" = Registry("loss function", __name__)

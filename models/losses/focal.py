@@ -7,7 +7,7 @@ flavors.
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from posneg.models.losses import loss
@@ -20,6 +20,7 @@ SEMANTICS = 1
 def focal(
     scores: ClassScores,
     target: Float[Tensor, "*#P C"],
+    label: Bool[Tensor, "*#P C"] | None = None,  # noqa: ARG001 - soft targets say it all
     *,
     flavor: Literal["torchvision", "mmdet", "ultralytics", "ppdet"] = "torchvision",
     alpha: Annotated[float, Ge(-1), Le(1)] = 0.25,
