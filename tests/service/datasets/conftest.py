@@ -1,6 +1,7 @@
 """A database and a store of the test's own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,19 @@ class Site:
         return dict(catalog.row(self.records, name))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    """One of each kind of database."""
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    settings = Settings(data=tmp_path / "data", database=url, max_dataset_files=100, max_dataset_mib=64)
+@contextmanager
+def opened(folder: Path, database: str) -> Iterator[Site]:
+    """A site in an empty folder, with an empty database."""
+    settings = Settings(data=folder / "data", database=database, max_dataset_files=100, max_dataset_mib=64)
     migrate(settings.database_url)
     records = Records(settings.database_url)
-    (tmp_path / "uploads").mkdir()
-    yield Site(tmp_path / "uploads", settings, records, Store(settings))
+    (folder / "uploads").mkdir()
+    yield Site(folder / "uploads", settings, records, Store(settings))
     records.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site on SQLite."""
+    with opened(tmp_path, "") as made:
+        yield made

@@ -1,7 +1,9 @@
 """Data sets by name: kept, replaced, paged, forgotten."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +13,18 @@ from posneg.service.errors import Conflict, InvalidRequest, NotFound, Preconditi
 from posneg.service.records import jobs
 from posneg.service.schemas.pages import Window
 from tests.coco_zips import box, document, image, pictures, simple
-from tests.service.datasets.conftest import Site
+from tests.service.datasets.conftest import Site, opened
 
 PETS = {"train.json": simple([1, 2]), "val.json": simple([3]), **pictures("images/", [1, 2, 3])}
 OTHERS = {"train.json": simple([4]), "val.json": simple([5]), **pictures("images/", [4, 5])}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on each kind of database."""
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    with opened(tmp_path, url) as made:
+        yield made
 
 
 def anything(version: str | None) -> None:

@@ -49,7 +49,6 @@ def test_the_second_opening_reads_what_is_there(site: Site) -> None:
     assert [p.name for p in site.cache.iterdir()] == [sha256]
 
 
-@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_shapes_are_drawn_on_first_use(site: Site) -> None:
     """And agree with what is told of them."""
     dataset = open_dataset("shapes", site.records, site.store, site.cache)
