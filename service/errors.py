@@ -227,6 +227,50 @@ class Unavailable(ServiceError):
     )
 
 
+class TrainingFailed(ServiceError):
+    """A job's training stopped with an error."""
+
+    code = "training_failed"
+    title = "Training failed"
+    meaning = (
+        "The training of a job stopped with an error: `detail` has it, `log` the last lines that it "
+        "printed. Change what it complains of and submit the job again, or resume it once the cause is gone."
+    )
+
+
+class OutOfMemory(ServiceError):
+    """A job ran out of memory."""
+
+    code = "out_of_memory"
+    title = "Out of memory"
+    meaning = (
+        "The training of a job needed more memory than the machine or its accelerator has. A smaller "
+        "`batch_size` or `input_size` needs less."
+    )
+
+
+class TrainerKilled(ServiceError):
+    """A job's process was killed too often."""
+
+    code = "trainer_killed"
+    title = "Trainer killed"
+    meaning = (
+        "The training of a job was killed again and again before it came to its next checkpoint, so it was "
+        "given up. The log of its machine may say by whom. `POST /v1/jobs/{id}/resume` tries again."
+    )
+
+
+class WorkerFailed(ServiceError):
+    """The worker failed, not the job."""
+
+    code = "worker_failed"
+    title = "Worker failed"
+    meaning = (
+        "The worker that ran a job failed itself, which is no fault of the job: its log says why. "
+        "`POST /v1/jobs/{id}/resume` tries again."
+    )
+
+
 def kinds() -> dict[str, type[ServiceError]]:
     """Every kind by its code, in the order of their status: the one table of problems."""
     found = {ServiceError}

@@ -4,38 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from posneg.service.errors import ServiceError, kinds, problem
+from posneg.service.errors import ServiceError, TrainingFailed, kinds, problem
 
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
-
-
-class TrainingFailed(ServiceError):
-    """The training stopped with an error; `detail` has it, `log` the last lines of the job's log."""
-
-    code = "training_failed"
-    title = "Training failed"
-
-
-class OutOfMemory(ServiceError):
-    """The machine or its accelerator ran out of memory; a smaller batch or input needs less."""
-
-    code = "out_of_memory"
-    title = "Out of memory"
-
-
-class TrainerKilled(ServiceError):
-    """The training process was killed again and again before it reached its next checkpoint."""
-
-    code = "trainer_killed"
-    title = "Trainer killed"
-
-
-class WorkerFailed(ServiceError):
-    """The worker itself failed; its operator's log says more."""
-
-    code = "worker_failed"
-    title = "Worker failed"
 
 
 def told(error: ServiceError, *, job_id: str, log: Path | None = None) -> dict[str, Any]:

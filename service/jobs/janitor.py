@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
+from posneg.service.errors import WorkerFailed
 from posneg.service.jobs import failures, leases, ledger
 from posneg.service.jobs.states import AT_WORK, FINAL, REPAIRS, Repair, State
 from posneg.service.records import Records, jobs, workers
@@ -97,7 +98,7 @@ class Janitor:
             if repair in (Repair.INTERRUPT, Repair.REQUEUE):
                 ledger.move(connection, job_id, State.INTERRUPTED, "the queue lost it", where=as_seen)
             if repair is Repair.FAIL:
-                problem = failures.told(failures.WorkerFailed("its worker could not run it"), job_id=job_id)
+                problem = failures.told(WorkerFailed("its worker could not run it"), job_id=job_id)
                 values = {"error": problem, "stop_reason": "failed"}
                 ledger.move(connection, job_id, State.FAILED, "its worker failed", where=as_seen, **values)
             if repair is Repair.CANCEL:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from posneg.service.errors import ServiceError
+from posneg.service.errors import OutOfMemory, ServiceError, TrainingFailed
 from posneg.service.jobs import events, failures
 from posneg.service.jobs.child import LOCKED, STOPPED
 
@@ -128,11 +128,11 @@ def _do(work: Work, folder: Path, journal: Journal, stop: _Stop) -> int:
     except ServiceError as error:
         return _failed(folder, error)
     except MemoryError as error:
-        return _failed(folder, failures.OutOfMemory(str(error) or "main memory is full"))
+        return _failed(folder, OutOfMemory(str(error) or "main memory is full"))
     except Exception as error:  # the job's boundary: whatever went wrong is told as its failure
         (folder / "traceback.txt").write_text(traceback.format_exc())
         out_of_memory = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
-        kind = failures.OutOfMemory if out_of_memory else failures.TrainingFailed
+        kind = OutOfMemory if out_of_memory else TrainingFailed
         return _failed(folder, kind(f"{type(error).__name__}: {error}"))
     if result is None:
         return STOPPED

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
-from posneg.service.errors import ServiceError
+from posneg.service.errors import OutOfMemory, ServiceError, TrainerKilled, TrainingFailed, WorkerFailed
 from posneg.service.jobs import failures, ledger, memory
 from posneg.service.jobs.child import LOCKED, STOPPED, Child
 from posneg.service.jobs.states import State
@@ -91,7 +91,7 @@ class Runner:
             return Outcome.LOST
         except Exception as error:
             log.exception("job failed in its worker", job=job_id)
-            problem = failures.told(failures.WorkerFailed(type(error).__name__), job_id=job_id)
+            problem = failures.told(WorkerFailed(type(error).__name__), job_id=job_id)
             with self.records.begin() as connection:
                 mine = [jobs.c.executor == self.executor]
                 values = {"error": problem, "stop_reason": "failed"}
@@ -108,7 +108,7 @@ class Runner:
             attempt = Attempt(job_id, row["attempt"], self._prepared(row))
             if row["deaths"] >= MAX_WORKER_DEATHS:
                 often = f"{row['deaths']} processes died running it since its last checkpoint"
-                return self._failed(attempt, failures.TrainerKilled(often))
+                return self._failed(attempt, TrainerKilled(often))
             if (outcome := self._attend(attempt)) is not None:
                 return outcome
 
@@ -144,7 +144,7 @@ class Runner:
             return self._ended(attempt, State.INTERRUPTED, Outcome.HANDED_OVER, "its worker was stopped")
         if status < 0 or status == STOPPED:
             return self._killed(attempt, status, out_of_memory=memory.kills() > kills_before)
-        unexplained = failures.TrainingFailed(f"the training process ended with status {status}")
+        unexplained = TrainingFailed(f"the training process ended with status {status}")
         return self._failed(attempt, failures.read(attempt.folder) or unexplained)
 
     def _train(self, attempt: Attempt) -> tuple[Stop | None, int]:
@@ -219,12 +219,12 @@ class Runner:
     def _killed(self, attempt: Attempt, status: int, *, out_of_memory: bool) -> Outcome | None:
         """A death that nobody asked for: for want of memory it is final, else the checkpoint leads on."""
         if out_of_memory:
-            return self._failed(attempt, failures.OutOfMemory("the system ran out of memory and killed it"))
+            return self._failed(attempt, OutOfMemory("the system ran out of memory and killed it"))
         detail = f"the training process was killed (status {status})"
         row = self._persist(lambda c: _interrupted(c, attempt, detail))
         if row is not None and row["deaths"] >= MAX_TRAINER_DEATHS:
             often = f"{detail}, {row['deaths']} times since its last checkpoint"
-            return self._failed(attempt, failures.TrainerKilled(often))
+            return self._failed(attempt, TrainerKilled(often))
         return None
 
     def _ended(
