@@ -8,7 +8,7 @@ from typing import Any
 from posneg.models.data.files import Files, split_of
 from posneg.models.data.issues import Issue, issue, printable
 
-MAX_FILE_BYTES = 2**30
+MAX_BYTES = 2**29  # of all files that are read, since they stay in memory; COCO's own have 468 MB
 UNUSED = ("segmentation", "keypoints", "caption")  # large, and not needed here
 LISTS = ("images", "annotations", "categories")
 
@@ -26,18 +26,23 @@ class Document:
 
 def find(files: Files, issues: list[Issue]) -> list[Document]:
     """The documents to read. Where some are named `instances_...`, the others are for other tasks."""
-    documents = [d for path in files.with_suffix({".json"}) if (d := _document(files.root, path, issues))]
-    instances = [d for d in documents if Path(d.file).name.startswith("instances_")]
-    for other in documents if instances else []:
+    paths = files.with_suffix({".json"})
+    instances = [path for path in paths if Path(path).name.startswith("instances_")]
+    for other in paths if instances else []:
         if other not in instances:
             detail = "there are files named instances_..., which are read alone"
-            issues.append(issue("ANNOTATION_FILE_SKIPPED", "dropped", detail, file=other.file))
-    return instances or documents
+            issues.append(issue("ANNOTATION_FILE_SKIPPED", "dropped", detail, file=other))
+    documents, left_bytes = [], MAX_BYTES
+    for path in instances or paths:
+        if document := _document(files.root, path, issues, max_bytes=left_bytes):
+            documents.append(document)
+            left_bytes -= (files.root / path).stat().st_size
+    return documents
 
 
-def _document(root: Path, path: str, issues: list[Issue]) -> Document | None:
+def _document(root: Path, path: str, issues: list[Issue], *, max_bytes: int) -> Document | None:
     try:
-        content = _parse(root / path)
+        content = _parse(root / path, max_bytes)
     except (ValueError, RecursionError) as error:
         detail = f"it cannot be read: {error}"
         issues.append(issue("ANNOTATION_FILE_UNREADABLE", "dropped", detail, file=path))
@@ -54,9 +59,9 @@ def _document(root: Path, path: str, issues: list[Issue]) -> Document | None:
     )
 
 
-def _parse(file: Path) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
+def _parse(file: Path, max_bytes: int) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    if file.stat().st_size > max_bytes:
+        raise ValueError(f"with it annotation files have more than {MAX_BYTES:,} bytes together")
     return json.loads(file.read_bytes(), object_hook=_without_unused)
 
 

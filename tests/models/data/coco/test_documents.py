@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from posneg.models.data.coco import documents
 from tests.coco_zips import CATEGORIES, box, document, image, pictures
 from tests.models.data.coco.reading import LAYOUTS, codes, counts, one, read, train, two_splits
 
@@ -110,3 +111,16 @@ def test_an_annotation_file_that_is_no_json_is_told(tmp_path: Path, broken: byte
 
     assert counts(dataset) == {"train": 1, "val": 1}
     assert one(issues, "ANNOTATION_FILE_UNREADABLE")["file"] == "test.json"
+
+
+def test_annotation_files_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in memory at once; what is beyond the limit is told."""
+    files = two_splits([image(1)], [box(1, 1)])
+    monkeypatch.setattr(documents, "MAX_BYTES", len(files["train.json"]) + len(files["val.json"]))
+    dataset, _ = read(tmp_path / "a", files)
+    assert counts(dataset) == {"train": 1, "val": 1}
+
+    monkeypatch.setattr(documents, "MAX_BYTES", len(files["train.json"]) + len(files["val.json"]) - 1)
+    dataset, issues = read(tmp_path / "b", files)
+    assert one(issues, "ANNOTATION_FILE_UNREADABLE")["file"] == "val.json"
+    assert [s.id for group in dataset.splits.values() for s in group] == ["images/1.png"]
