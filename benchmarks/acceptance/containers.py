@@ -37,9 +37,9 @@ JOB: dict[str, Any] = {
     "kind": "train",
     "dataset": "shapes",
     "detector": "nano",
-    "steps": 60,
+    "steps": 30,
     "batch_size": 8,
-    "input_size": 160,
+    "input_size": 128,
     "model": "shapes-nano",
 }
 CONFINEMENT = (  # of process 1: the service itself
@@ -79,7 +79,7 @@ class Stack:
             for service in ("postgres", "api", "worker-cpu"):
                 print(f"the last of {service}:\n{self._compose('logs', '--tail', '30', service)}", flush=True)
         self.client.close()
-        self._compose("down", "--volumes")
+        self._compose("down", "--volumes", check=kind is None)
 
     def up(self) -> float:
         """Start everything; seconds until the api answers that it is ready and a worker was heard of."""
@@ -201,7 +201,7 @@ def resumed(stack: Stack, job_id: str) -> None:
     require(job["state"] == "succeeded", "the interrupted job succeeds", (states, job["error"]))
     events = stack.read(f"/v1/jobs/{job_id}/events?limit=1000")["data"]
     taken = [event["step"] for event in events if event["type"] == "loss"]
-    require(taken == sorted(taken), "no step of the interrupted job is taken twice", taken)
+    require(taken == sorted(set(taken)), "no step of the interrupted job is taken twice", taken)
     passed("a job that the restart interrupted goes on by itself", " → ".join(states))
 
 
@@ -220,7 +220,7 @@ def check(stack: Stack) -> None:
     upload(stack)
     kept = ("/v1/datasets/own", f"/v1/models/{JOB['model']}", f"/v1/jobs/{job['id']}")
     before = [stack.read(path) for path in (*kept, f"/v1/jobs/{job['id']}/events")]
-    interrupted = interrupt(stack, JOB["steps"])
+    interrupted = interrupt(stack, JOB["steps"] // 2)
 
     passed("everything is stopped and removed, but for the volumes", f"{stack.down():.1f} s")
     passed("everything is up again", f"{stack.up():.1f} s")
