@@ -4,6 +4,7 @@ from typing import Any
 
 from posneg.service.jobs.ledger import Row
 
+NO_METRICS = {"loss": None, "map": None, "map50": None}
 LINKS = ("events", "cancel", "resume", "logs", "artifacts")
 
 
@@ -19,11 +20,17 @@ def job(row: Row, queue_position: int | None) -> dict[str, Any]:
         "created_at": row["created_at"],
         "queue_position": queue_position,
         "transitions": row["transitions"],
-        "progress": row["progress"],
-        "metrics": row["metrics"],
+        "progress": _start(spec) | row["progress"],
+        "metrics": NO_METRICS | row["metrics"],
         "error": row["error"],
         "result": row["result"],
         "stop_reason": row["stop_reason"],
         "worker": row["executor"],
         "links": links | {"model": f"/v1/models/{spec['model']}"},
     }
+
+
+def _start(spec: dict[str, Any]) -> dict[str, Any]:
+    """How far a job is before it has told anything."""
+    totals = {name: spec.get(name) for name in ("steps", "epochs")}
+    return totals | {"step": 0, "epoch": 0, "images_per_second": None, "eta_seconds": None}

@@ -30,8 +30,8 @@ GIVE_UP = 0.7  # of the lease without a database: stop before the jobs are given
 SILENCE = 0.6  # of the lease without a sign of the worker: its trainer stops
 STOP_S = 15.0
 LEAVING_BEAT_S = 1.0
-LOST = 3
-"""Exit status of a worker that was taken for dead."""
+FAILED, LOST = 1, 3
+"""How it ended where it was not told to: something broke; it was taken for dead."""
 
 
 def run(settings: Settings, *, trainer: Sequence[str] = TRAINER, embedded: bool = False) -> NoReturn:
@@ -40,7 +40,11 @@ def run(settings: Settings, *, trainer: Sequence[str] = TRAINER, embedded: bool 
     A worker that was taken for dead starts anew. `trainer` is the command that trains, for tests.
     """
     logs.configure(settings.log_level)
-    status = 0 if _work(settings, trainer, embedded=embedded) else LOST
+    status = FAILED
+    try:
+        status = 0 if _work(settings, trainer, embedded=embedded) else LOST
+    except Exception:  # the worker's boundary: threads of the queue would keep a failed process from ending
+        log.exception("worker failed")
     sys.stderr.flush()
     if status == LOST:
         told = [*(["--embedded"] if embedded else []), "--trainer", *trainer]
