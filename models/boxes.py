@@ -149,23 +149,28 @@ def from_distances(points: Points, distances: Boxes) -> Boxes:
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], -1)
 
 
-def to_deltas(anchors: Boxes, boxes: Boxes) -> Boxes:
-    """Offsets (dx, dy, dw, dh) of boxes from anchors: centre over anchor size, log ratio of the sizes.
+def to_deltas(anchors: Boxes, boxes: Boxes, *, scale: tuple[float, float] = (1.0, 1.0)) -> Boxes:
+    """Offsets (dx, dy, dw, dh) of boxes from anchors: centres over anchor size, log ratios, over `scale`.
 
-    Ren et al., NeurIPS 2015, arXiv:1506.01497, equation 2. Extents of 0 give infinities.
+    Ren et al., NeurIPS 2015, arXiv:1506.01497, equation 2; SSD and ATSS have a scale of (0.1, 0.2). Extents
+    of 0 give infinities.
     """
     anchor_size, size = anchors[..., 2:] - anchors[..., :2], boxes[..., 2:] - boxes[..., :2]
-    return torch.cat([(centers(boxes) - centers(anchors)) / anchor_size, torch.log(size / anchor_size)], -1)
+    offset = (centers(boxes) - centers(anchors)) / anchor_size
+    return torch.cat([offset / scale[0], torch.log(size / anchor_size) / scale[1]], -1)
 
 
-def from_deltas(anchors: Boxes, deltas: Boxes) -> Boxes:
-    """Boxes from offsets, log ratios clipped at ln(1000/16)."""
+def from_deltas(
+    anchors: Boxes, deltas: Boxes, *, scale: tuple[float, float] = (1.0, 1.0), bounded: bool = False
+) -> Boxes:
+    """Boxes from offsets times `scale`, log ratios at most ln(1000/16), and `bounded` from below too."""
     anchor_size = anchors[..., 2:] - anchors[..., :2]
-    center = centers(anchors) + deltas[..., :2] * anchor_size
-    half = anchor_size * deltas[..., 2:].clamp(max=DELTA_CLIP).exp() / 2
+    center = centers(anchors) + deltas[..., :2] * scale[0] * anchor_size
+    ratio = (deltas[..., 2:] * scale[1]).clamp(-DELTA_CLIP if bounded else None, DELTA_CLIP)
+    half = anchor_size * ratio.exp() / 2
     return torch.cat([center - half, center + half], -1)
 
 
-def scaled(boxes: Boxes, divisor: Values) -> Boxes:
-    """Boxes in units of `divisor` pixels."""
-    return boxes / divisor.unsqueeze(-1)
+def to_centered(boxes: Boxes) -> Boxes:
+    """Centre and size (cx, cy, w, h) of each box."""
+    return torch.cat([centers(boxes), boxes[..., 2:] - boxes[..., :2]], -1)

@@ -3,18 +3,19 @@
 One criterion serves the API, the check and training: what is trained with is what can be explained.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from posneg.models import boxes
 from posneg.models.assigners import assigner
-from posneg.models.losses import kind_of, losses
+from posneg.models.negatives import negatives
+from posneg.models.negatives._draw import Draw
 from posneg.models.normalizers import normalizer
 from posneg.models.normalizers._tally import Tally
 from posneg.models.recipe import Recipe, TermRecipe
+from posneg.models.terms import Matched, class_weight_of_rows, loss_rows
 from posneg.models.types import Assignment, Batch
 
 
@@ -56,19 +57,39 @@ class Breakdown:
     targets: Float[Tensor, "N"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Matched:
-    """The positives as pairs: rows of predictions and of ground truth, and each pair's loss weight."""
-
-    prediction: Int[Tensor, "P"]
-    ground_truth: Int[Tensor, "P"]
-    weight: Float[Tensor, "P"]
-
-
 def assign(recipe: Recipe, batch: Batch, *, trace: bool = False) -> Assignment:
-    """The recipe's assignment of a batch; with `trace` it carries what explains it."""
+    """The recipe's assignment of a batch, negatives drawn; with `trace` it carries what explains it."""
     options = {**recipe.assigner_options, "trace": trace}
-    return assigner[recipe.assigner](batch.predictions, batch.ground_truth, **options)
+    assignment = assigner[recipe.assigner](batch.predictions, batch.ground_truth, **options)
+    term = recipe.terms[recipe.sampled_term]
+    if term.negatives["name"] == "all":
+        return assignment
+    return _drawn(term, recipe, batch, assignment)
+
+
+def _drawn(term: TermRecipe, recipe: Recipe, batch: Batch, assignment: Assignment) -> Assignment:
+    """The assignment with what the selection of negatives leaves out ignored."""
+    with torch.no_grad():
+        rows = loss_rows(term, Matched.of(recipe, batch, assignment), recipe)
+    draw = Draw(
+        positive=assignment.positive,
+        negative=assignment.negative,
+        losses=torch.zeros_like(assignment.iou) if rows is None else rows,
+        image=batch.predictions.image,
+        listed=batch.listed,
+    )
+    options = dict(term.negatives)
+    times = negatives.bind(options.pop("name"), options)(draw)
+    left_out = (times == 0) & ~assignment.ignored
+    reason = torch.zeros_like(times) if assignment.reason is None else assignment.reason
+    return replace(
+        assignment,
+        positive=assignment.positive & ~left_out,
+        ignored=assignment.ignored | left_out,
+        reason=torch.where(left_out, len(assignment.reasons), reason),
+        reasons=(*assignment.reasons, "NOT_SAMPLED"),
+        times=times,
+    )
 
 
 def criterion(recipe: Recipe, batch: Batch, assignment: Assignment | None = None) -> Breakdown:
@@ -77,161 +98,45 @@ def criterion(recipe: Recipe, batch: Batch, assignment: Assignment | None = None
     `assignment` is computed where it is not given; it carries no gradient, as in every upstream.
     """
     assignment = assign(recipe, batch) if assignment is None else assignment
-    targets = _targets(recipe, assignment, batch)
-    prediction = assignment.positive.nonzero().squeeze(1)
-    ground_truth = assignment.ground_truth[prediction]
-    matched = _Matched(
-        prediction=prediction,
-        ground_truth=ground_truth,
-        weight=batch.ground_truth.weight[ground_truth],
-    )
-    terms = {name: _term(term, batch, assignment, targets, matched) for name, term in recipe.terms.items()}
-    values = [term.value for term in terms.values()]
-    return Breakdown(total=torch.stack(values).sum(), terms=terms, assignment=assignment, targets=targets)
+    matched = Matched.of(recipe, batch, assignment)
+    terms = {name: _term(name, term, matched, recipe) for name, term in recipe.terms.items()}
+    total = torch.stack([term.value for term in terms.values()]).sum()
+    return Breakdown(total=total, terms=terms, assignment=assignment, targets=matched.targets)
 
 
-def _targets(recipe: Recipe, assignment: Assignment, batch: Batch) -> Float[Tensor, "N"]:
-    """What each positive's own class should reach."""
-    classification = recipe.terms.get("classification")
-    match classification.target if classification else "hard":
-        case "iou":
-            return assignment.iou
-        case "metric":
-            return assignment.quality
-        case _:
-            return assignment.positive.to(batch.predictions.boxes.dtype)
-
-
-def _term(
-    term: TermRecipe,
-    batch: Batch,
-    assignment: Assignment,
-    targets: Float[Tensor, "N"],
-    matched: _Matched,
-) -> Term:
+def _term(name: str, term: TermRecipe, matched: Matched, recipe: Recipe) -> Term:
     """One term: its rows, their sums by sign, divided and weighted."""
-    rows = _rows(term, batch, assignment, targets, matched)
-    image = batch.predictions.image
-    by_image = term.scope == "image"
-    tally = Tally(batch=batch, assignment=assignment, targets=targets, by_image=by_image)
-    raw = normalizer[term.normalizer](tally)
-    used = raw.clamp(min=1)
-    scale = term.weight / used / (batch.images if by_image else 1)
-    scale = scale if by_image else scale.expand(batch.images)
-    available = rows is not None
-    rows = torch.zeros_like(targets) if rows is None else rows
-    shares = rows * scale[image]
-    value = shares.sum()
-    positive = shares[assignment.positive].sum()
+    batch, assignment = matched.batch, matched.assignment
+    found = loss_rows(term, matched, recipe)
+    rows = torch.zeros_like(matched.targets) if found is None else found
+    if assignment.times is not None and name == recipe.sampled_term:
+        rows = rows * assignment.times
+    normalization = _normalization(term, matched, recipe)
+    scale = term.weight / normalization.used
+    scale = scale / batch.images if term.scope == "image" else scale.expand(batch.images)
+    shares = rows * scale[batch.predictions.image]
+    value, positive = shares.sum(), shares[assignment.positive].sum()
     return Term(
         weight=term.weight,
-        normalization=Normalization(name=term.normalizer, raw=raw, used=used),
+        normalization=normalization,
         rows=rows,
         scale=scale,
         raw=rows.sum(),
         value=value,
         positive=positive,
         negative=value - positive,
-        available=available,
+        available=found is not None,
     )
 
 
-def _rows(
-    term: TermRecipe,
-    batch: Batch,
-    assignment: Assignment,
-    targets: Float[Tensor, "N"],
-    matched: _Matched,
-) -> Float[Tensor, "N"] | None:
-    """What each prediction pays; None where the batch has not what the term compares."""
-    if kind_of(term.loss) == "classification":
-        return _classification_rows(term, batch, assignment, targets, matched)
-    pairs = _pair_losses(term, batch, matched)
-    if pairs is None:
-        return None
-    weight = matched.weight
-    if term.weighted_by_target:
-        weight = weight * targets[matched.prediction]
-    return torch.zeros_like(targets).index_add(0, matched.prediction, pairs * weight)
-
-
-def _classification_rows(
-    term: TermRecipe,
-    batch: Batch,
-    assignment: Assignment,
-    targets: Float[Tensor, "N"],
-    matched: _Matched,
-) -> Float[Tensor, "N"]:
-    """Summed over classes: positives against their target, negatives against 0, ignored rows nothing."""
-    scores = batch.predictions.scores
-    dense = torch.zeros_like(scores.values)
-    dense[matched.prediction] = _class_targets(batch, matched, targets)
-    values = losses[term.loss](scores, dense, **term.options)
-    if scores.given is not None:
-        values = torch.where(scores.given, values, 0)
-    if term.class_weights is not None:
-        values = values * values.new_tensor(term.class_weights)
-    rows = values.sum(-1)
-    weight = torch.full_like(rows, term.negative_weight).index_copy(0, matched.prediction, matched.weight)
-    return torch.where(assignment.ignored, 0, rows * weight)
-
-
-def _class_targets(batch: Batch, matched: _Matched, targets: Float[Tensor, "N"]) -> Float[Tensor, "P C"]:
-    """The target of every class for each positive."""
-    truth = batch.ground_truth
-    value = targets[matched.prediction, None]
-    if truth.soft_labels is not None:
-        return truth.soft_labels[matched.ground_truth] * value
-    rows = value.new_zeros(len(value), batch.predictions.scores.values.shape[1])
-    return rows.scatter(1, truth.labels[matched.ground_truth, None], value)
-
-
-def _pair_losses(term: TermRecipe, batch: Batch, matched: _Matched) -> Float[Tensor, "P"] | None:
-    """The loss of each matched pair, summed over coordinates or sides; None where a column is missing."""
-    predictions, rows = batch.predictions, matched.prediction
-    truth = batch.ground_truth.boxes[matched.ground_truth]
-    function, options = losses[term.loss], term.options
-    kind = kind_of(term.loss)
-    if kind == "distribution":
-        if predictions.dfl is None:
-            return None
-        distances = _distances(batch, matched, truth)
-        return function(predictions.dfl[rows], distances, **options).sum(-1)
-    if kind == "overlap" or term.compared == "boxes":
-        unit = _unit(term, batch, matched)
-        values = function(predictions.boxes[rows] / unit, truth / unit, **options)
-        return values if kind == "overlap" else values.sum(-1)
-    compared = _compared(term, batch, matched, truth)
-    return None if compared is None else function(*compared, **options).sum(-1)
-
-
-def _compared(
-    term: TermRecipe, batch: Batch, matched: _Matched, truth: Float[Tensor, "P 4"]
-) -> tuple[Float[Tensor, "P 4"], Float[Tensor, "P 4"]] | None:
-    """What a coordinate loss compares where it is not the boxes: the head's own numbers and their targets."""
-    predictions, rows = batch.predictions, matched.prediction
-    if term.compared == "deltas":
-        if predictions.deltas is None or predictions.anchors is None:
-            return None
-        return predictions.deltas[rows], boxes.to_deltas(predictions.anchors[rows], truth)
-    if predictions.ltrb is None:
-        return None
-    # In image units the mean of the four sides counts, as ultralytics has it for heads without bins.
-    unit = _unit(term, batch, matched) / predictions.strides[rows, None] * 4
-    return predictions.ltrb[rows] / unit, _distances(batch, matched, truth) / unit
-
-
-def _distances(batch: Batch, matched: _Matched, truth: Float[Tensor, "P 4"]) -> Float[Tensor, "P 4"]:
-    """Distances from each matched point to the sides of its box, in strides."""
-    predictions, rows = batch.predictions, matched.prediction
-    return boxes.to_distances(predictions.points[rows], truth) / predictions.strides[rows, None]
-
-
-def _unit(term: TermRecipe, batch: Batch, matched: _Matched) -> Tensor | float:
-    """Pixels in one unit of length, by pair and coordinate."""
-    if term.unit == "stride":
-        return batch.predictions.strides[matched.prediction, None]
-    if term.unit == "image":
-        assert batch.sizes is not None, "a term in image units needs sizes"
-        return batch.sizes[batch.predictions.image[matched.prediction]].flip(-1).repeat(1, 2)
-    return 1.0
+def _normalization(term: TermRecipe, matched: Matched, recipe: Recipe) -> Normalization:
+    tally = Tally(
+        batch=matched.batch,
+        assignment=matched.assignment,
+        targets=matched.targets,
+        centerness=matched.spread(matched.centerness),
+        row_weights=class_weight_of_rows(recipe.terms.get("classification"), matched),
+        by_image=term.scope == "image",
+    )
+    raw = normalizer[term.normalizer](tally).detach()
+    return Normalization(name=term.normalizer, raw=raw, used=raw.clamp(min=1))

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posneg.models.boxes import from_deltas, from_distances
+from posneg.models.boxes import from_distances
 
 
 def expected_distances(dfl: Float[Tensor, "*N 4 R"]) -> Float[Tensor, "*N 4"]:
@@ -41,8 +41,3 @@ def boxes_from_raw(
     center = points - stride / 2 + raw[:, :2] * stride
     half = raw[:, 2:].exp() * stride / 2
     return torch.cat([center - half, center + half], 1)
-
-
-def boxes_from_deltas(deltas: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
-    """Boxes (xyxy, pixels) from offsets (dx, dy, dw, dh) of anchors."""
-    return from_deltas(anchors, deltas)

@@ -87,6 +87,10 @@ class Predictions:
     ltrb: Float[Tensor, "N 4"] | None = None
     dfl: Float[Tensor, "N 4 R"] | None = None
     deltas: Float[Tensor, "N 4"] | None = None
+    raw: Float[Tensor, "N 4"] | None = None
+    objectness: Float[Tensor, "N"] | None = None
+    centerness: Float[Tensor, "N"] | None = None
+    extent: Float[Tensor, "N 2"] | None = None
     finite: Bool[Tensor, "N"] | None = None
 
 
@@ -108,12 +112,12 @@ class GroundTruth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Predictions and ground truth of `images` images; `sizes` are (height, width) in pixels, where known."""
+    """Predictions and ground truth of `images` images; `listed` marks what somebody's sampler took."""
 
     predictions: Predictions
     ground_truth: GroundTruth
     images: int
-    sizes: Float[Tensor, "B 2"] | None = None
+    listed: Bool[Tensor, "N"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,7 @@ class Assignment:
     degenerate: Bool[Tensor, "G"]
     reason: Int[Tensor, "N"] | None = None
     reasons: tuple[str, ...] = ()
+    times: Int[Tensor, "N"] | None = None
     trace: Trace | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Efficient IoU loss: overlap, distance of the centres, and differences of width and height.
 
-Zhang et al., arXiv:2101.08158, equations 5 and 8. mmdet ships another loss, Extended IoU, under this name (Peng
-and Yu, IEEE TIP 2021, "A Systematic IoU-Related Method"): that is flavor `mmdet`.
+Zhang et al., arXiv:2101.08158, equations 5 and 8. mmdet ships another loss, Extended IoU, under this name
+(Peng and Yu, IEEE TIP 2021, "A Systematic IoU-Related Method"): that is flavor `mmdet`.
 """
 
 from typing import Annotated, Literal

@@ -27,8 +27,8 @@ def siou(
 ) -> Float[Tensor, "P"]:
     """1 - IoU + (distance + shape) / 2.
 
-    Angle: sin 2a = 2 |dx dy| / (dx² + dy²), a the direction from centre to centre. Distance: the sum over x and
-    y of 1 - exp(-(2 - angle) (d / hull extent)²). Shape: the sum over sides of
+    Angle: sin 2a = 2 |dx dy| / (dx² + dy²), a the direction from centre to centre. Distance: the sum over x
+    and y of 1 - exp(-(2 - angle) (d / hull extent)²). Shape: the sum over sides of
     (1 - exp(-|difference| / longer side))⁴. Nothing is detached; where centres coincide the distance is 0.
     `mmdet` adds 1e-7 to dx and dy, bounds the loss to 0..2, and with `neg_gamma` false (its default) has the
     distance's sign turned, so that boxes apart cost less.

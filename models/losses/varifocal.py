@@ -29,10 +29,10 @@ def varifocal(
     """y BCE(p, y) for positives, alpha p^gamma BCE(p, 0) for the rest.
 
     `mmdet` takes an entry of target 0 for a negative, also a positive's own class, with the weight
-    alpha |p - y|^gamma; the others go by the label, so that a positive of target 0 pays nothing there. `rtdetr`
-    holds the weight constant for the gradient, the others differentiate it. `ppdet` works on probabilities,
-    each logarithm at least -100. `ultralytics` takes the mean over classes: its values are divided by their
-    number.
+    alpha |p - y|^gamma; the others go by the label, so that a positive of target 0 pays nothing there.
+    `rtdetr` holds the weight constant for the gradient, the others differentiate it. `ppdet` works on
+    probabilities, each logarithm at least -100. `ultralytics` takes the mean over classes: its values are
+    divided by their number.
     """
     p = scores.all_probabilities
     label = target > 0 if label is None else label

@@ -10,14 +10,17 @@ from posneg.models.types import Assignment, Batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A batch, its assignment, and each prediction's classification target, to be summed up.
+    """A batch, its assignment, and columns of the predictions, to be summed up.
 
+    `targets` and `centerness` are 0 but for positives; `row_weights` is the weight of each row's class.
     `by_image` asks for one value an image, else one for the batch.
     """
 
     batch: Batch
     assignment: Assignment
     targets: Float[Tensor, "N"]
+    centerness: Float[Tensor, "N"]
+    row_weights: Float[Tensor, "N"]
     by_image: bool
 
     def over_predictions(self, values: Tensor) -> Float[Tensor, "S"]:
@@ -28,11 +31,16 @@ class Tally:
         """Sums of one value for each ground truth."""
         return self._sums(values, self.batch.ground_truth.image)
 
-    def over_images(self, value: float) -> Float[Tensor, "S"]:
+    def over_images(self, values: Float[Tensor, "B"]) -> Float[Tensor, "S"]:
         """Sums of one value for each image."""
-        if self.by_image:
-            return self.targets.new_full((self.batch.images,), value)
-        return self.targets.new_full((1,), value * self.batch.images)
+        return values if self.by_image else values.sum(0, keepdim=True)
+
+    @property
+    def positives_by_image(self) -> Float[Tensor, "B"]:
+        """How many positives each image has."""
+        positive = self.assignment.positive.to(self.targets.dtype)
+        empty = positive.new_zeros(self.batch.images)
+        return empty.index_add(0, self.batch.predictions.image, positive)
 
     def _sums(self, values: Tensor, image: Int[Tensor, "R"]) -> Float[Tensor, "S"]:
         values = values.to(self.targets.dtype)

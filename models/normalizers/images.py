@@ -9,4 +9,4 @@ from posneg.models.normalizers._tally import Tally
 @normalizer
 def images(tally: Tally) -> Tensor:
     """Count images."""
-    return tally.over_images(1)
+    return tally.over_images(tally.targets.new_ones(tally.batch.images))

@@ -14,9 +14,9 @@ def yolov8(columns: frozenset[str]) -> Recipe:
     stride units (7.5). Sides: distribution focal loss (1.5), or L1 of the distances for a head without bins.
     """
     per_target = partial(TermRecipe, normalizer="target_scores")
-    sides = per_target(loss="dfl", options={"flavor": "ultralytics"}, weight=1.5, weighted_by_target=True)
+    sides = per_target(loss="dfl", options={"flavor": "ultralytics"}, weight=1.5, weighted_by="target")
     if "ltrb" in columns and "dfl" not in columns:
-        sides = per_target(loss="l1", weight=1.5, weighted_by_target=True, compared="ltrb", unit="image")
+        sides = per_target(loss="l1", weight=1.5, weighted_by="target", compared="ltrb", unit="image")
     return Recipe(
         preset="yolov8",
         assigner="task_aligned",
@@ -26,7 +26,7 @@ def yolov8(columns: frozenset[str]) -> Recipe:
                 loss="ciou",
                 options={"flavor": "ultralytics"},
                 weight=7.5,
-                weighted_by_target=True,
+                weighted_by="target",
                 unit="stride",
             ),
             "classification": per_target(loss="binary_cross_entropy", weight=0.5, target="metric"),

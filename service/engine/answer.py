@@ -55,18 +55,19 @@ def answer(request: LossInput, *, loss: bool, max_pairs: int | None = None) -> J
 def resolved_recipe(request: LossInput) -> Recipe:
     """The recipe that a request asks for; raises `InvalidRequest` for each option that does not fit."""
     columns = columns_of(request)
+    if any(i.predictions.sampled is not None for i in request.images):
+        columns |= {"sampled"}
     dense = any(i.predictions.dense and "points" in i.predictions.columns for i in request.images)
     name = request.preset or ("yolov8" if dense else "textbook")
     try:
-        recipe = resolve(name, assigner=request.assigner, loss=request.loss, columns=columns)
+        recipe = resolve(
+            name, assigner=request.assigner, loss=request.loss, columns=columns, head=request.head
+        )
     except InvalidOptions as error:
         faults = [Fault("/" + "/".join(map(str, p.path)), str(p), "invalid_option") for p in error.problems]
         raise InvalidRequest(str(error), faults=faults) from error
-    if request.head is not None:
-        detail = f"{name} has one head; `head` chooses one of a preset that has several"
-        raise InvalidRequest.at("/head", detail, "not_applicable")
     _check_classes(recipe, len(request.classes))
-    _check_sizes(recipe, request)
+    _check_needs(recipe, request, columns)
     return recipe
 
 
@@ -86,13 +87,20 @@ def _check_classes(recipe: Recipe, classes: int) -> None:
         raise InvalidRequest.at("/loss/classification/class_weights", detail, "wrong_length")
 
 
-def _check_sizes(recipe: Recipe, request: LossInput) -> None:
-    if any(term.unit == "image" for term in recipe.terms.values()):
-        missing = [n for n, image in enumerate(request.images) if image.size is None]
-        if missing:
-            detail = f"{recipe.preset} on ltrb measures in units of the image: each image needs its size"
-            faults = [Fault(f"/images/{n}/size", detail, "missing") for n in missing]
-            raise InvalidRequest(detail, faults=faults)
+def _check_needs(recipe: Recipe, request: LossInput, columns: frozenset[str]) -> None:
+    """What the recipe cannot do without, told for each image that has predictions but lacks it."""
+    needs = recipe.needs | ({"size"} if any(t.unit == "image" for t in recipe.terms.values()) else set())
+    filled = [(n, image) for n, image in enumerate(request.images) if image.predictions.count]
+    faults = []
+    for name in sorted(needs):
+        for number, image in filled:
+            missing = image.size is None if name == "size" else name not in columns
+            if missing:
+                place = "" if name == "size" else "/predictions"
+                detail = f"the preset {recipe.preset!r} cannot do without {name!r}"
+                faults.append(Fault(f"/images/{number}{place}/{name}", detail, "missing"))
+    if faults:
+        raise InvalidRequest(f"{faults[0].pointer}: {faults[0].detail}", faults=faults)
 
 
 def _assignment(recipe: Recipe, prepared: Prepared) -> Assignment:
@@ -248,7 +256,9 @@ def _notices(explained: Explained, recipe: Recipe, breakdown: Breakdown | None) 
     if short and recipe.flavor in ("ultralytics", "ppdet"):
         detail = f"{len(short)} images have fewer predictions than topk {topk}; all of theirs are ranked"
         found.append(Notice(code="TOPK_CLAMPED", detail=detail))
-    if unused := sorted({"objectness", "centerness"} & explained.prepared.leaves.keys()):
+    if unused := sorted(
+        {"objectness", "centerness"} & explained.prepared.leaves.keys() - recipe.terms.keys()
+    ):
         detail = f"{recipe.preset} has no term for the columns {', '.join(unused)}"
         found.append(Notice(code="COLUMN_NOT_USED", detail=detail))
     unusable = [reason for reason in explained.prepared.excluded if reason == "DEGENERATE"]
@@ -297,6 +307,7 @@ def _common(name: str, term: TermRecipe) -> Json:
     common: Json = {"weight": term.weight, "normalizer": term.normalizer, "scope": term.scope}
     if name == "classification":
         common |= {
+            "negatives": term.negatives,
             "negative_weight": term.negative_weight,
             "class_weights": term.class_weights,
             "target": term.target,

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posneg.models import boxes as geometry
-from posneg.models.heads import boxes_from_deltas, boxes_from_dfl, boxes_from_ltrb, boxes_from_raw
+from posneg.models.heads import boxes_from_dfl, boxes_from_ltrb, boxes_from_raw
 from posneg.models.recipe import Recipe
-from posneg.models.types import Batch, ClassScores, GroundTruth, Predictions
+from posneg.models.types import Batch, GroundTruth, Predictions
+from posneg.service.engine.scores import class_scores, lacking
 from posneg.service.errors import InvalidRequest
 from posneg.service.schemas.loss_input import BoxFormat, ImageInput, LossInput
 
@@ -70,24 +71,23 @@ def prepare(request: LossInput, recipe: Recipe) -> Prepared:
         predictions=_predictions(request, recipe, clean, image, finite),
         ground_truth=truth,
         images=len(request.images),
-        sizes=_sizes(request, dtype),
+        listed=_listed(request),
     )
-    set_aside = [
-        None if took_part and fine else "NOT_SAMPLED" if fine else "NONFINITE"
-        for took_part, fine in zip(_sampled(request), finite.tolist(), strict=True)
-    ]
+    set_aside = [None if fine else "NONFINITE" for fine in finite.tolist()]
     return Prepared(batch=batch, leaves=leaves, excluded=excluded, set_aside=set_aside)
 
 
-def _sampled(request: LossInput) -> list[bool]:
-    """Which predictions a sampler took; all of an image's where none is told."""
-    took: list[bool] = []
+def _listed(request: LossInput) -> Tensor | None:
+    """Which predictions somebody's sampler took, all of an image that says nothing; None where none does."""
+    if all(image.predictions.sampled is None for image in request.images):
+        return None
+    masks = []
     for image in request.images:
         chosen = image.predictions.sampled
         mask = np.full(image.predictions.count, chosen is None)
         mask[[] if chosen is None else chosen] = True
-        took += mask.tolist()
-    return took
+        masks.append(mask)
+    return torch.from_numpy(np.concatenate(masks))
 
 
 def _joined(request: LossInput, name: str, dtype: torch.dtype) -> Tensor:
@@ -119,15 +119,19 @@ def _predictions(
         points = points + derived[:, None] * (recipe.point_offset - 0.5) * strides[:, None]
     if points is None and anchors is not None:
         points = geometry.centers(anchors)
-    boxes = _boxes(request, columns, points, strides, anchors)
+    boxes = _boxes(request, recipe, columns, points, strides, anchors)
     points = geometry.centers(boxes).detach() if points is None else points
     deltas = columns.get("deltas")
     if deltas is None and any(t.compared == "deltas" for t in recipe.terms.values()):
-        deltas = torch.zeros_like(boxes) if anchors is None else geometry.to_deltas(anchors, boxes)
+        scale = recipe.delta_scale
+        deltas = (
+            torch.zeros_like(boxes) if anchors is None else geometry.to_deltas(anchors, boxes, scale=scale)
+        )
         anchors = boxes if anchors is None else anchors
+    extent = _extent(request, strides.dtype)
     return Predictions(
         boxes=boxes,
-        scores=_scores(request, columns),
+        scores=class_scores(request, recipe, columns),
         image=image,
         points=points,
         strides=strides,
@@ -135,8 +139,20 @@ def _predictions(
         ltrb=columns.get("ltrb"),
         dfl=columns.get("dfl"),
         deltas=deltas,
+        raw=columns.get("raw"),
+        objectness=_objectness(recipe, columns),
+        centerness=columns.get("centerness"),
+        extent=None if extent is None else extent[image],
         finite=None if bool(finite.all()) else finite,
     )
+
+
+def _objectness(recipe: Recipe, columns: dict[str, Tensor]) -> Tensor | None:
+    """The column; where a recipe knows no classes, a plain prediction's largest score is its objectness."""
+    if "objectness" in columns or "classification" in recipe.terms or "scores" not in columns:
+        return columns.get("objectness")
+    largest = columns["scores"].amax(1)
+    return torch.logit(largest, eps=torch.finfo(largest.dtype).tiny).clamp(-100, 100)
 
 
 def finite_dtype(columns: dict[str, Tensor]) -> torch.dtype:
@@ -146,6 +162,7 @@ def finite_dtype(columns: dict[str, Tensor]) -> torch.dtype:
 
 def _boxes(
     request: LossInput,
+    recipe: Recipe,
     columns: dict[str, Tensor],
     points: Tensor | None,
     strides: Tensor,
@@ -156,39 +173,15 @@ def _boxes(
         return to_xyxy(columns["boxes"], request.box_format)
     if "deltas" in columns:
         if anchors is None:
-            raise _lacking(request, "deltas", "anchors")
-        return boxes_from_deltas(columns["deltas"], anchors)
+            raise lacking(request, "deltas", "anchors")
+        scale, bounded = recipe.delta_scale, recipe.bounded_deltas
+        return geometry.from_deltas(anchors, columns["deltas"], scale=scale, bounded=bounded)
     for name, decode in (("dfl", boxes_from_dfl), ("ltrb", boxes_from_ltrb), ("raw", boxes_from_raw)):
         if name in columns:
             if points is None:
-                raise _lacking(request, name, "points or a grid")
+                raise lacking(request, name, "points or a grid")
             return decode(columns[name], points, strides)
-    raise _lacking(request, "scores", "boxes, dfl, ltrb, raw or deltas")
-
-
-def _lacking(request: LossInput, given: str, needed: str) -> InvalidRequest:
-    number = next((n for n, i in enumerate(request.images) if i.predictions.count), 0)
-    detail = f"{given!r} needs {needed} beside it"
-    return InvalidRequest.at(f"/images/{number}/predictions", detail, "missing_column")
-
-
-def _scores(request: LossInput, columns: dict[str, Tensor]) -> ClassScores:
-    """The scores, as probabilities or logits; a list marks the classes that it gives."""
-    given = None
-    marks = [i.predictions.given for i in request.images if i.predictions.count]
-    if marks and marks[0] is not None:
-        given = torch.from_numpy(np.concatenate([m for m in marks if m is not None]))
-    name = "logits" if "logits" in columns else "scores"
-    if name not in columns:
-        raise _lacking(request, "boxes", "scores or logits")
-    values = columns[name]
-    if values.shape[1] != len(request.classes) and len(values):
-        number = next(n for n, i in enumerate(request.images) if i.predictions.count)
-        detail = f"has {values.shape[1]} columns for {len(request.classes)} classes"
-        raise InvalidRequest.at(f"/images/{number}/predictions/{name}", detail, "wrong_length")
-    if name == "logits":
-        return ClassScores(logits=values, given=given)
-    return ClassScores(probabilities=values, given=given)
+    raise lacking(request, "scores", "boxes, dfl, ltrb, raw or deltas")
 
 
 def _ground_truth(request: LossInput, dtype: torch.dtype) -> tuple[GroundTruth, list[str | None]]:
@@ -236,9 +229,10 @@ def _soft_labels(
     return shares
 
 
-def _sizes(request: LossInput, dtype: torch.dtype) -> Tensor | None:
+def _extent(request: LossInput, dtype: torch.dtype) -> Tensor | None:
+    """(width, height) of each image, where all are known."""
     sizes = [image.size for image in request.images]
-    known = [size for size in sizes if size is not None]
+    known = [(width, height) for height, width in (size for size in sizes if size is not None)]
     return torch.tensor(known, dtype=dtype).reshape(-1, 2) if len(known) == len(sizes) else None
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from posneg.models.heads import boxes_from_deltas, boxes_from_dfl, boxes_from_ltrb
+from posneg.models.boxes import from_deltas
+from posneg.models.heads import boxes_from_dfl, boxes_from_ltrb
 from posneg.models.types import Batch, ClassScores, GroundTruth, Predictions
 
 FOLDER = Path(__file__).parents[1] / "data" / "goldens"
@@ -105,6 +106,7 @@ def yolov8_batch(golden: dict[str, Any]) -> tuple[Batch, dict[str, torch.Tensor]
     predictions = Predictions(
         scores=ClassScores(logits=logits.reshape(-1, logits.shape[-1])),
         image=torch.arange(images).repeat_interleave(count),
+        extent=tensor([[width, height]], 1, 2).expand(images * count, 2),
         **flat,
         **extra,
     )
@@ -119,8 +121,7 @@ def yolov8_batch(golden: dict[str, Any]) -> tuple[Batch, dict[str, torch.Tensor]
         ignore=torch.zeros(len(boxes), dtype=torch.bool),
         weight=torch.ones(len(boxes), dtype=F64),
     )
-    sizes = tensor([[height, width]] * images, -1, 2)
-    return Batch(predictions=predictions, ground_truth=truth, images=images, sizes=sizes), leaves
+    return Batch(predictions=predictions, ground_truth=truth, images=images), leaves
 
 
 def retinanet_batch(golden: dict[str, Any]) -> tuple[Batch, dict[str, torch.Tensor]]:
@@ -132,7 +133,7 @@ def retinanet_batch(golden: dict[str, Any]) -> tuple[Batch, dict[str, torch.Tens
     repeated = anchors.repeat(len(images), 1)
     flat = deltas.reshape(-1, 4)
     predictions = Predictions(
-        boxes=boxes_from_deltas(flat, repeated),
+        boxes=from_deltas(repeated, flat),
         scores=ClassScores(logits=logits.reshape(-1, logits.shape[-1])),
         image=torch.arange(len(images)).repeat_interleave(len(anchors)),
         points=(repeated[:, :2] + repeated[:, 2:]) / 2,
