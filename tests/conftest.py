@@ -22,6 +22,7 @@ hypothesis_settings.register_profile("posneg", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("posneg")
 
 START_S = 120
+STOP_S = 60
 SERVE = [str(Path(sys.executable).with_name("posneg")), "serve"]
 
 
@@ -42,10 +43,13 @@ class Server:
     def stop(self) -> int:
         """End it as an operator would; its exit status."""
         self.process.terminate()
-        status = self.process.wait(30)
-        assert self.pump is not None
-        self.pump.join()
-        return status
+        try:
+            return self.process.wait(STOP_S)
+        finally:
+            self.process.kill()  # nothing where it has ended
+            self.process.wait()
+            assert self.pump is not None
+            self.pump.join()
 
 
 def launch(data: Path, **settings: Any) -> Server:
@@ -74,6 +78,8 @@ def launch(data: Path, **settings: Any) -> Server:
     listening.wait(START_S)
     if not server.url:
         process.kill()
+        process.wait()
+        server.pump.join()
         raise RuntimeError(f"the service did not start:\n{server.log}")
     return server
 
