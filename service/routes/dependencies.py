@@ -16,27 +16,27 @@ MAX_PAGE = 1000
 MAX_KEY_LENGTH = 255
 
 
-def _settings(connection: HTTPConnection) -> Settings:
+async def _settings(connection: HTTPConnection) -> Settings:
     return cast(Settings, connection.app.state.settings)
 
 
-def _records(connection: HTTPConnection) -> Records:
+async def _records(connection: HTTPConnection) -> Records:
     return cast(Records, connection.app.state.records)
 
 
-def _store(connection: HTTPConnection) -> Store:
+async def _store(connection: HTTPConnection) -> Store:
     return cast(Store, connection.app.state.store)
 
 
-def _jobs(connection: HTTPConnection) -> JobQueue:
+async def _jobs(connection: HTTPConnection) -> JobQueue:
     return cast(JobQueue, connection.app.state.jobs)
 
 
-def _served(connection: HTTPConnection) -> ServedModels:
+async def _served(connection: HTTPConnection) -> ServedModels:
     return cast(ServedModels, connection.app.state.served)
 
 
-def _window(
+async def _window(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows a page.")] = 20,
     after: Annotated[str | None, Query(description="`next` of the page before.", max_length=512)] = None,
 ) -> Window:
