@@ -52,6 +52,17 @@ def rows_by_image(
             yield ImageRows(slice(starts[image], starts[image + 1]), rows)
 
 
+def levels(predictions: Predictions) -> Int[Tensor, "N"]:
+    """The number of each prediction's level in its image, from 0: a level is a run of equal strides."""
+    image, strides = predictions.image, predictions.strides
+    first = torch.ones_like(image, dtype=torch.bool)
+    first[1:] = image[1:] != image[:-1]
+    new = first.clone()
+    new[1:] |= strides[1:] != strides[:-1]
+    run = new.long().cumsum(0)
+    return run - torch.where(first, run, 0).cummax(0).values
+
+
 def all_pairs(predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"]) -> Pairs:
     """Every usable ground truth with every prediction of its image."""
     found = [_grid(rows) for rows in rows_by_image(predictions, ground_truth, usable)]
@@ -107,6 +118,20 @@ def nearest_pairs(predictions: Predictions, ground_truth: GroundTruth, usable: B
     return _finite(_joined(found, predictions), predictions)
 
 
+def pairs_with(
+    predictions: Predictions, ground_truth: GroundTruth, usable: Bool[Tensor, "G"], rows: Int[Tensor, "R"]
+) -> Pairs:
+    """Every usable ground truth of its image with each of some predictions (`rows`, ascending)."""
+    chosen = usable.nonzero().squeeze(1)
+    image, where = predictions.image[rows], ground_truth.image[chosen]
+    first = torch.searchsorted(where, image)  # images ascend, so an image's ground truths lie together
+    count = torch.searchsorted(where, image, right=True) - first
+    number = torch.arange(int(count.sum()), device=rows.device)
+    start = torch.repeat_interleave(count.cumsum(0) - count - first, count)
+    pairs = Pairs(prediction=torch.repeat_interleave(rows, count), ground_truth=chosen[number - start])
+    return pairs.take(pairs.ground_truth.sort(stable=True).indices)
+
+
 def union(predictions: int, *parts: Pairs) -> Pairs:
     """All pairs of `parts`, each once, in order; `predictions` is how many there are in the batch."""
     keys = torch.unique(torch.cat([p.ground_truth * predictions + p.prediction for p in parts]))
@@ -138,6 +163,47 @@ def value_at_rank(
     at = rank == k
     held[group[at]] = value[at]
     return held
+
+
+def smallest_in_rows(
+    values: Float[Tensor, "G N"], k: int
+) -> tuple[Int[Tensor, "P"], Int[Tensor, "P"], Int[Tensor, "P"]]:
+    """The `k` smallest values of each row, ties to the lowest index: row, column, and rank from 0.
+
+    In order of rows, then columns. `k` is at most the length of a row.
+    """
+    limit = values.topk(k, dim=1, largest=False).values[:, -1:]
+    row, column = (values <= limit).nonzero().T  # the k smallest, and whatever ties with the last of them
+    rank = rank_within(row, -values[row, column], torch.ones_like(row, dtype=torch.bool))
+    kept = rank < k
+    return row[kept], column[kept], rank[kept]
+
+
+def settled(
+    prediction: Int[Tensor, "P"],
+    value: Float[Tensor, "P"],
+    claimed: Bool[Tensor, "P"],
+    entitled: Bool[Tensor, "P"],
+    predictions: int,
+) -> tuple[Bool[Tensor, "P"], Float[Tensor, "P"]]:
+    """Which pairs are matched once each prediction has one box, and each pair's best rival (NaN: none).
+
+    A prediction that several boxes claim goes to the largest value among the pairs that are `entitled` to a
+    contested one, the first of equals; the others keep their claim.
+    """
+    nan = torch.full_like(value, torch.nan)
+    claims = torch.bincount(prediction[claimed], minlength=predictions)
+    contested = claims[prediction] > 1
+    if not bool(contested.any()):
+        return claimed, nan
+    rows = (entitled & contested).nonzero().squeeze(1)
+    rank = rank_within(prediction[rows], value[rows], torch.ones_like(rows, dtype=torch.bool))
+    best = value_at_rank(prediction[rows], value[rows], rank, 0, predictions)
+    second = value_at_rank(prediction[rows], value[rows], rank, 1, predictions)
+    won = claimed & ~contested
+    won[rows[rank == 0]] = True
+    rival = torch.where(won, second[prediction], best[prediction])
+    return won, torch.where(contested & (claimed | won), rival, nan)
 
 
 def best_in_group(group: Int[Tensor, "P"], *keys: Tensor) -> tuple[Int[Tensor, "Q"], Int[Tensor, "Q"]]:

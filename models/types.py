@@ -142,7 +142,9 @@ class Test:
 class Trace:
     """Why an assignment came out as it did: the pairs that were weighed, and the tests in their order.
 
-    `rank` counts from 1 within a ground truth; 0 where the pair was not ranked.
+    `rank` counts from 1 within a ground truth; 0 where the pair was not ranked. `factors` are what the metric
+    is the product of, or the sum where `metric_is_cost` (less is better). `candidates` tells how many
+    predictions each ground truth had to choose from where not all of them are among the pairs.
     """
 
     prediction: Int[Tensor, "P"]
@@ -153,6 +155,8 @@ class Trace:
     factors: dict[str, Float[Tensor, "P"]]
     rank: Int[Tensor, "P"]
     tests: tuple[Test, ...]
+    metric_is_cost: bool = False
+    candidates: Int[Tensor, "G"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

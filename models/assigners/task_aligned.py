@@ -30,6 +30,7 @@ from posneg.models.pairs import (
     pairs_inside,
     pairs_overlapping,
     rank_within,
+    settled,
     union,
     value_at_rank,
 )
@@ -234,27 +235,8 @@ def _settle(
     Who may win a contested prediction is where the flavors differ: its claimants, all boxes that it is a
     candidate of, or any box.
     """
-    pairs, nan = weighed.pairs, torch.full_like(weighed.overlap, torch.nan)
-    claims = torch.bincount(pairs.prediction[claimed], minlength=len(predictions.boxes))
-    contested = claims[pairs.prediction] > 1
-    if not bool(contested.any()):
-        return claimed, nan
-    entitled = (
-        contested
-        & {
-            "mmdet": claimed,
-            "ultralytics": weighed.candidate,
-            "ppdet": torch.ones_like(claimed),
-        }[flavor]
-    )
-    rows = entitled.nonzero().squeeze(1)
-    rank = rank_within(pairs.prediction[rows], weighed.overlap[rows], torch.ones_like(rows, dtype=torch.bool))
-    best = value_at_rank(pairs.prediction[rows], weighed.overlap[rows], rank, 0, len(predictions.boxes))
-    second = value_at_rank(pairs.prediction[rows], weighed.overlap[rows], rank, 1, len(predictions.boxes))
-    won = claimed & ~contested
-    won[rows[rank == 0]] = True
-    rival = torch.where(won, second[pairs.prediction], best[pairs.prediction])
-    return won, torch.where(contested & (claimed | won), rival, nan)
+    entitled = {"mmdet": claimed, "ultralytics": weighed.candidate, "ppdet": torch.ones_like(claimed)}[flavor]
+    return settled(weighed.pairs.prediction, weighed.overlap, claimed, entitled, len(predictions.boxes))
 
 
 def _result(

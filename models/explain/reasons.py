@@ -51,16 +51,21 @@ def explain(batch: Batch, assignment: Assignment) -> Reasons:
     verdicts = _judge(trace, assignment)
     count, boxes = len(assignment.positive), len(assignment.degenerate)
     order = verdicts.matched.long() * (len(trace.tests) + 1) + verdicts.stage
-    prediction_pair = _best_pair(trace.prediction, count, order, trace.iou, trace.metric)
-    ground_truth_pair = _best_pair(trace.ground_truth, boxes, order, trace.metric, trace.iou)
+    goodness = -trace.metric if trace.metric_is_cost else trace.metric
+    prediction_pair = _best_pair(trace.prediction, count, order, trace.iou, goodness)
+    ground_truth_pair = _best_pair(trace.ground_truth, boxes, order, goodness, trace.iou)
+    candidates = torch.bincount(trace.ground_truth[trace.candidate], minlength=boxes)
+    candidates = candidates if trace.candidates is None else trace.candidates
     failed = [*(test.reason for test in trace.tests), "TOP_K"]
     return Reasons(
         verdicts=verdicts,
         prediction_pair=prediction_pair,
         prediction_reason=_prediction_reasons(assignment, verdicts, prediction_pair, failed),
         ground_truth_pair=ground_truth_pair,
-        ground_truth_reason=_ground_truth_reasons(batch, assignment, verdicts, ground_truth_pair, failed),
-        candidates=torch.bincount(trace.ground_truth[trace.candidate], minlength=boxes),
+        ground_truth_reason=_ground_truth_reasons(
+            batch, assignment, verdicts, ground_truth_pair, failed, candidates
+        ),
+        candidates=candidates,
     )
 
 
@@ -121,15 +126,19 @@ def _prediction_reasons(
 
 
 def _ground_truth_reasons(
-    batch: Batch, assignment: Assignment, verdicts: Verdicts, pair: Int[Tensor, "G"], failed: list[str]
+    batch: Batch,
+    assignment: Assignment,
+    verdicts: Verdicts,
+    pair: Int[Tensor, "G"],
+    failed: list[str],
+    candidates: Int[Tensor, "G"],
 ) -> list[str | None]:
     """Why each box got nothing; None for those that got something."""
-    trace = assignment.trace
-    assert trace is not None
     truth = batch.ground_truth
     got = torch.bincount(assignment.ground_truth[assignment.positive], minlength=len(pair)) > 0
-    predictions = torch.bincount(batch.predictions.image, minlength=batch.images)[truth.image]
-    candidates = torch.bincount(trace.ground_truth[trace.candidate], minlength=len(pair))
+    image, finite = batch.predictions.image, batch.predictions.finite
+    took_part = image if finite is None else image[finite]
+    predictions = torch.bincount(took_part, minlength=batch.images)[truth.image]
     reasons: list[str | None] = []
     for box, at in enumerate(pair.tolist()):
         if got[box] or truth.ignore[box]:
