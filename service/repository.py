@@ -132,13 +132,13 @@ def read(models_folder: Path, name: str, version: int | None = None) -> ModelVer
 
 def stamp(models_folder: Path, name: str, version: int) -> tuple[int, int]:
     """What changes when a version's file or details do: cheap enough to look at on every request."""
-    folder = models_folder / name / str(version)
-    return _modified(folder / MODEL_FILE), _modified(folder / DETAILS_FILE)
+    folder = f"{models_folder}/{name}/{version}/"
+    return _modified(folder + MODEL_FILE), _modified(folder + DETAILS_FILE)
 
 
-def _modified(file: Path) -> int:
+def _modified(file: str) -> int:
     try:
-        return file.stat().st_mtime_ns
+        return os.stat(file).st_mtime_ns
     except FileNotFoundError:
         return 0
 

@@ -1,6 +1,7 @@
 """Which versions are in memory: loaded on first use, swapped under way, let go when unused."""
 
 import asyncio
+import os
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +73,7 @@ class Loader:
     def _versions(self, name: str) -> list[int]:
         """As the folder has them; read again only once it has changed."""
         try:
-            modified_s = (self._folder / name).stat().st_mtime
+            modified_s = os.stat(f"{self._folder}/{name}").st_mtime
         except FileNotFoundError:
             return []
         held = self._listed.get(name)
