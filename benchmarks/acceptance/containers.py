@@ -159,7 +159,7 @@ def train(stack: Stack) -> dict[str, Any]:
     require(job["state"] == "succeeded", "the job succeeds", job["error"])
     passed(
         f"{JOB['steps']} steps on shapes across the containers",
-        f"{time.monotonic() - began:.1f} s, by {job['worker']}, result {job['result']}",
+        f"{time.monotonic() - began:.1f} s, by {job['worker']}; parity {job['result']['parity']['ok']}",
     )
     return job
 
