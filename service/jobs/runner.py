@@ -52,7 +52,7 @@ class Leaving(Exception):
     """The worker leaves and the database does not answer: the lease will tell the others."""
 
 
-GRACE_S = {Stop.CANCELLED: 1.5, Stop.LEAVING: 10.0, Stop.LOST: 1.0}
+GRACE_S = {Stop.CANCELLED: 1.2, Stop.LEAVING: 10.0, Stop.LOST: 1.0}
 """How long a trainer has for its checkpoint; then it is killed, and the checkpoint before that counts."""
 
 

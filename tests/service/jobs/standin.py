@@ -22,6 +22,7 @@ def work(
     """Count to `steps`; the state is a number that depends on every step before."""
     told = spec.get("standin") or json.loads(os.environ.get("STANDIN", "{}"))
     steps = spec["steps"]
+    (folder / "pid").write_text(str(os.getpid()))
     checkpoint = folder / "checkpoint.json"
     state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "value": spec["seed"]}
     sys.stdout.write(f"starts at step {state['step']}\n")

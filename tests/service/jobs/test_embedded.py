@@ -33,7 +33,7 @@ def test_a_worker_that_dies_is_started_again(site: Site) -> None:
     worker = EmbeddedWorker(site.settings, COMMAND)
     site.portal.call(worker.start)
     site.until_step(job_id, 7)
-    first, orphan = worker.pid, site.trainer(job_id)
+    first, orphan = worker.pid, int((site.folder(job_id) / "pid").read_text())
     assert first is not None
 
     os.kill(first, signal.SIGKILL)
