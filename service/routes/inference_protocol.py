@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from posneg.service.errors import BadRequest, NotSupported, TooLarge, UnsupportedMediaType
 from posneg.service.routes.dependencies import ServedDep, SettingsDep
+from posneg.service.schemas.models import INFER_BODY, INFERRED_EXAMPLE, OPTIONAL_OBJECT, answered
 
 router = APIRouter(tags=["inference protocol"])
 JSON, BINARY = "application/json", "application/octet-stream"
@@ -26,6 +27,25 @@ COMPRESSION_LEVEL = 1
 
 Json = dict[str, Any]
 Version = Annotated[int, Path(ge=1, le=10**15)]
+
+
+# Routes are tried in their order, so the one that matters most comes first.
+@router.post("/v2/models/{name}/infer", responses=answered(INFERRED_EXAMPLE), openapi_extra=INFER_BODY)
+async def infer(name: str, request: Request, served: ServedDep, settings: SettingsDep) -> Response:
+    """Tensors in, tensors out: JSON, binary or both."""
+    return await _infer(name, None, request, served, settings)
+
+
+@router.post(
+    "/v2/models/{name}/versions/{version}/infer",
+    responses=answered(INFERRED_EXAMPLE),
+    openapi_extra=INFER_BODY,
+)
+async def infer_version(
+    name: str, version: Version, request: Request, served: ServedDep, settings: SettingsDep
+) -> Response:
+    """The same with one version."""
+    return await _infer(name, version, request, served, settings)
 
 
 @router.get("/v2")
@@ -102,20 +122,6 @@ async def read_version_config(name: str, version: Version, served: ServedDep) ->
     return await served.config(name, version)
 
 
-@router.post("/v2/models/{name}/infer")
-async def infer(name: str, request: Request, served: ServedDep, settings: SettingsDep) -> Response:
-    """Tensors in, tensors out: JSON, binary or both."""
-    return await _infer(name, None, request, served, settings)
-
-
-@router.post("/v2/models/{name}/versions/{version}/infer")
-async def infer_version(
-    name: str, version: Version, request: Request, served: ServedDep, settings: SettingsDep
-) -> Response:
-    """The same with one version."""
-    return await _infer(name, version, request, served, settings)
-
-
 async def _infer(
     name: str, version: int | None, request: Request, served: ServedDep, settings: SettingsDep
 ) -> Response:
@@ -128,7 +134,7 @@ async def _infer(
     return Response(content, headers=headers, media_type=JSON if answer.json_length is None else BINARY)
 
 
-@router.post("/v2/repository/index")
+@router.post("/v2/repository/index", openapi_extra=OPTIONAL_OBJECT)
 async def list_repository(request: Request, served: ServedDep) -> list[Json]:
     """Every version in the repository and its state; `{"ready": true}` leaves out those that are not."""
     ready = _object(await request.body()).get("ready", False)
@@ -138,7 +144,7 @@ async def list_repository(request: Request, served: ServedDep) -> list[Json]:
     return [{"name": s.name, "version": str(s.version), "state": s.state, "reason": s.reason} for s in states]
 
 
-@router.post("/v2/repository/models/{name}/load")
+@router.post("/v2/repository/models/{name}/load", openapi_extra=OPTIONAL_OBJECT)
 async def load_model(name: str, request: Request, served: ServedDep) -> Response:
     """Load the newest version in the repository; answers once it is ready."""
     if _object(await request.body()).get("parameters"):
@@ -150,7 +156,7 @@ async def load_model(name: str, request: Request, served: ServedDep) -> Response
     return Response()
 
 
-@router.post("/v2/repository/models/{name}/unload")
+@router.post("/v2/repository/models/{name}/unload", openapi_extra=OPTIONAL_OBJECT)
 async def unload_model(name: str, request: Request, served: ServedDep) -> Response:
     """Serve the model no more until it is loaded; requests under way end as they would."""
     _object(await request.body())  # `unload_dependents` has no meaning where models have none

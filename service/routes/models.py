@@ -17,6 +17,16 @@ from posneg.service import repository
 from posneg.service.errors import Fault, InvalidRequest, NotFound, UnsupportedMediaType
 from posneg.service.routes.conditional import entity_tag, not_modified, require_match
 from posneg.service.routes.dependencies import ServedDep, SettingsDep, WindowDep
+from posneg.service.schemas.models import (
+    BINARY,
+    COCO_EXAMPLE,
+    MODEL_EXAMPLE,
+    PREDICT_BODY,
+    PREDICTION_EXAMPLE,
+    PUT_BODY,
+    VERSION_EXAMPLE,
+    answered,
+)
 from posneg.service.schemas.pages import page_of_sorted
 from posneg.service.serving import views
 from posneg.service.serving.models import Image, ServedModels
@@ -36,7 +46,7 @@ LabelsQuery = Annotated[list[str] | None, Query(description="Class names, comma-
 SizeQuery = Annotated[str | None, Query(description="`640`, or height and width: `480,640`.")]
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=answered({"data": [MODEL_EXAMPLE], "has_more": False, "next": None}))
 def list_models(window: WindowDep, settings: SettingsDep) -> dict[str, Any]:
     """Every model by name, with its newest version."""
     folder = settings.models_folder
@@ -49,13 +59,18 @@ def list_models(window: WindowDep, settings: SettingsDep) -> dict[str, Any]:
     return page_of_sorted(repository.names(folder), window, name=lambda name: name, show=show)
 
 
-@router.get("/v1/models/{name}")
+@router.get("/v1/models/{name}", responses=answered(MODEL_EXAMPLE))
 async def read_model(name: str, request: Request, served: ServedDep, settings: SettingsDep) -> Response:
     """A model: its newest version (labels, inputs, outputs, parity, job, data set), and all versions."""
     return _conditional(request, await _model(name, served, settings))
 
 
-@router.put("/v1/models/{name}", status_code=201)
+@router.put(
+    "/v1/models/{name}",
+    status_code=201,
+    responses=answered(VERSION_EXAMPLE, status=201) | answered(VERSION_EXAMPLE),
+    openapi_extra=PUT_BODY,
+)
 async def put_model(
     name: str,
     request: Request,
@@ -86,7 +101,7 @@ async def delete_model(name: str, request: Request, served: ServedDep, settings:
     await served.delete(name)
 
 
-@router.get("/v1/models/{name}/versions/{version}")
+@router.get("/v1/models/{name}/versions/{version}", responses=answered(VERSION_EXAMPLE))
 async def read_model_version(
     name: str, version: int, request: Request, served: ServedDep, settings: SettingsDep
 ) -> Response:
@@ -95,7 +110,11 @@ async def read_model_version(
     return _conditional(request, views.version(found, await served.details(found)))
 
 
-@router.get("/v1/models/{name}/versions/{version}/files/model.onnx")
+@router.get(
+    "/v1/models/{name}/versions/{version}/files/model.onnx",
+    responses={200: {"content": {"application/octet-stream": BINARY}}},
+    response_class=FileResponse,
+)
 def download_model(name: str, version: int, request: Request, settings: SettingsDep) -> Response:
     """The ONNX file; ranges are answered."""
     found = repository.read(settings.models_folder, name, version)
@@ -108,7 +127,13 @@ def download_model(name: str, version: int, request: Request, settings: Settings
     )
 
 
-@router.post("/v1/models/{name}/predict")
+@router.post(
+    "/v1/models/{name}/predict",
+    responses={
+        200: {"content": {JSON: {"example": PREDICTION_EXAMPLE}, COCO: {"example": COCO_EXAMPLE}}},
+    },
+    openapi_extra=PREDICT_BODY,
+)
 async def predict(
     name: str,
     request: Request,

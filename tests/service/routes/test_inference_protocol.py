@@ -14,6 +14,7 @@ import tritonclient.http as triton
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
+from posneg.service.schemas.models import INFER_EXAMPLE, INFERRED_EXAMPLE
 from tests.service import onnx_models
 
 NUMBER = itertools.count()
@@ -361,3 +362,12 @@ def test_the_index_leaves_out_what_is_not_ready_where_asked(http, model):
 
     assert {row["state"] for row in rows} == {"READY"}
     assert model in {row["name"] for row in http.post("/v2/repository/index").json()}
+
+
+def test_the_contracts_example_is_answered_as_shown(http, put, tmp_path):
+    """The documented request, sent to the model that it names, has the documented answer."""
+    name = put(onnx_models.identity(tmp_path / "model.onnx", TensorProto.FLOAT))
+
+    answer = http.post(f"/v2/models/{name}/infer", json=INFER_EXAMPLE)
+
+    assert answer.json() == {**INFERRED_EXAMPLE, "model_name": name}

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto
 from PIL import Image
 
+from posneg.service.schemas.models import MODEL_EXAMPLE, PREDICTION_EXAMPLE, VERSION_EXAMPLE
 from tests.service import onnx_models
 
 NUMBER = itertools.count()
@@ -393,3 +394,21 @@ def test_models_outlive_a_restart(start_server, tmp_path, files):
     )
 
     assert [found["box"] for found in answer.json()["images"][0]["detections"]] == FOUND
+
+
+def test_the_contract_shows_what_is_answered(client, detector):
+    """The documented examples have exactly the keys of real answers."""
+    version = client.get("/v1/models/detector/versions/1").json()
+    model = client.get("/v1/models/detector").json()
+    prediction = client.post("/v1/models/detector/predict", files=[("i", ("a.png", encoded(BRIGHT)))]).json()
+
+    for example, real in (
+        (VERSION_EXAMPLE, version),
+        (MODEL_EXAMPLE, model),
+        (MODEL_EXAMPLE["versions"][0], model["versions"][0]),
+        (PREDICTION_EXAMPLE, prediction),
+        (PREDICTION_EXAMPLE["images"][0], prediction["images"][0]),
+        (PREDICTION_EXAMPLE["images"][0]["detections"][0], prediction["images"][0]["detections"][0]),
+        (PREDICTION_EXAMPLE["timing"], prediction["timing"]),
+    ):
+        assert example.keys() == real.keys()
