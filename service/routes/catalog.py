@@ -21,7 +21,7 @@ async def list_assigners(window: WindowDep) -> dict[str, Any]:
 async def list_loss_functions(window: WindowDep) -> dict[str, Any]:
     """Every loss function, and what a term takes beside the function's own options."""
     page = _page("loss_functions", window)
-    return page | {"term": catalog()["term"], "normalizers": catalog()["normalizers"]}
+    return page | {kind: catalog()[kind] for kind in ("term", "normalizers", "negatives")}
 
 
 @router.get("/v1/presets")
