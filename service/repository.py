@@ -31,6 +31,8 @@ CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 NEXT_FILE = ".next-version"  # so that the number of a version removed by hand is not given again
 INCOMING = ".incoming-"
+UPLOAD, DELETED = ".upload-", ".deleted-"  # folders beside the repository, on the same disk
+LEFT_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,16 @@ def delete(models_folder: Path, name: str) -> None:
     """Remove a model with all its versions; raises `NotFound`. A later one of that name begins at 1."""
     with _locked(models_folder):
         read(models_folder, name)
-        with tempfile.TemporaryDirectory(dir=models_folder.parent, prefix=".deleted-") as bin_folder:
+        with tempfile.TemporaryDirectory(dir=models_folder.parent, prefix=DELETED) as bin_folder:
             os.rename(models_folder / name, Path(bin_folder) / name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process that died left beside the models: uploads and deletions older than a day."""
+    for pattern in (f"{UPLOAD}*", f"{DELETED}*"):
+        for left in folder.glob(pattern):
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)  # another process may be sweeping too
 
 
 def _details(folder: Path) -> dict[str, Any]:

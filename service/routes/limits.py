@@ -9,6 +9,7 @@ from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, Setting
 from posneg.service.schemas.images import MAX_SCORES
 from posneg.service.schemas.labels import MAX_CLASSES
 from posneg.service.schemas.tensors import MAX_HEADER, MAX_TENSORS
+from posneg.service.serving.uploads import MAX_IMAGES
 from posneg.service.settings import Settings, unit_of
 
 router = APIRouter(tags=["service"])
@@ -23,6 +24,7 @@ FIXED = {
     "max_classes": (MAX_CLASSES, "count", "Classes of one request."),
     "max_tensors": (MAX_TENSORS, "count", "Tensors of one safetensors body."),
     "max_tensors_header": (MAX_HEADER, "bytes", "Header of a safetensors body, the JSON in it included."),
+    "max_images": (MAX_IMAGES, "count", "Images of one request to `predict`."),
     "max_errors": (MAX_FAULTS, "count", "Bad elements that one problem names; their number is always told."),
 }
 

@@ -157,7 +157,7 @@ async def _images(request: Request) -> list[Image]:
     if kind in IMAGES:
         return [Image(await request.body(), "")]
     if kind == JSON:
-        return from_json(await request.body())
+        return await anyio.to_thread.run_sync(from_json, await request.body())
     if kind == FORM:
         return await _images_of_form(request)
     raise UnsupportedMediaType(
@@ -213,7 +213,7 @@ async def _received(request: Request, settings: Settings) -> AsyncIterator[Path]
     if kind.startswith(FORM) or encoding != "identity":
         raise UnsupportedMediaType("send the ONNX file as the body itself, neither in a form nor compressed")
     settings.data.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.data, prefix=".upload-") as folder:
+    with tempfile.TemporaryDirectory(dir=settings.data, prefix=repository.UPLOAD) as folder:
         file = Path(folder) / "model.onnx"
         await _write(request, file)
         if file.stat().st_size == 0:

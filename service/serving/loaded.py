@@ -1,6 +1,7 @@
 """One version of a model in memory: what is known of it, its session, its queue."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 from posneg.service.errors import Conflict, InvalidRequest, Unavailable
 from posneg.service.repository import ModelVersion
 from posneg.service.serving.batching import Batcher, Limits
-from posneg.service.serving.inputs import ImageInput, Size, image_input
+from posneg.service.serving.inputs import ImageInput, Size, image_input, zeros
 from posneg.service.serving.inspection import inspect
 from posneg.service.serving.layouts import LAYOUTS, Layout
-from posneg.service.serving.sessions import RUNTIME_ERRORS, Session, cuda_available, reason
+from posneg.service.serving.sessions import RUNTIME_ERRORS, Session, Stop, cuda_available, reason
 from posneg.service.serving.statistics import Statistics
 from posneg.service.serving.wishes import Wishes
 from posneg.service.settings import Settings
@@ -72,17 +73,17 @@ def load(
 ) -> Loaded:
     """Bring a version into memory; blocks. Raises `Unavailable` with the reason where it cannot be used."""
     details = described(found)
-    cuda = cuda_available()
     try:
-        session = Session(found.file, threads=settings.session_threads, cuda=cuda)
+        session = Session(found.file, threads=settings.session_threads, cuda=cuda_available())
     except RUNTIME_ERRORS as error:
         raise Unavailable(f"model {found.name!r}, version {found.version}: {reason(error)}") from error
+    _warm_up(session, details, settings.max_run_s)
     limits = Limits(
         max_rows=settings.max_batch_size if details["batchable"] else 0,
         max_delay_s=settings.max_batch_delay_ms / 1000,
         max_queue=settings.max_queue_size,
         max_run_s=settings.max_run_s,
-        slots=1 if cuda else runs_at_once(settings),
+        slots=runs_at_once(settings) if session.provider.startswith("CPU") else 1,
     )
     return Loaded(
         name=found.name,
@@ -92,6 +93,27 @@ def load(
         batcher=Batcher(session, threads, limits, statistics),
         max_batch_size=limits.max_rows,
     )
+
+
+def _warm_up(session: Session, details: dict[str, Any], max_run_s: float) -> None:
+    """A first run, in which ONNX Runtime allocates; only for images, since others may well refuse zeros."""
+    if details["input_size"] is None:
+        return
+    height, width = details["input_size"]
+    stop = Stop()
+    deadline = threading.Timer(max_run_s, stop)
+    deadline.start()
+    try:
+        session.run(
+            [output["name"] for output in details["outputs"]],
+            zeros(details["inputs"], 1, (height, width)),
+            stop,
+        )
+    except RUNTIME_ERRORS as error:
+        where = f"model {details['name']!r}, version {details['version']}"
+        raise Unavailable(f"{where}: it does not run: {reason(error)}") from error
+    finally:
+        deadline.cancel()
 
 
 def described(found: ModelVersion) -> dict[str, Any]:

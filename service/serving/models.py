@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LARGE_JSON_BYTES = 100_000
+PROBES_AT_ONCE = 2  # child processes that try files; each may take much memory
 IMAGES_AT_ONCE = 16  # of one request; the rest of its images wait, so that it leaves room in the queue
 
 
@@ -65,10 +66,12 @@ class ServedModels:
         self._settings = settings
         self._folder = settings.models_folder
         self._images = ThreadPoolExecutor(thread_name_prefix="image")
+        self._probes = asyncio.Semaphore(PROBES_AT_ONCE)
         self._preload: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to load the newest version of each model; nobody needs to wait for it."""
+        await asyncio.to_thread(repository.sweep, self._settings.data)
         self._preload = asyncio.create_task(self._load_newest())
 
     async def _load_newest(self) -> None:
@@ -194,7 +197,8 @@ class ServedModels:
         from posneg.service.serving.inspection import inspect
 
         repository.checked_name(name)
-        details = await asyncio.to_thread(inspect, file, wishes)
+        async with self._probes:
+            details = await asyncio.to_thread(inspect, file, wishes)
         published = await asyncio.to_thread(
             lambda: repository.publish(self._folder, name, file, details={**details, "source": "upload"})
         )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,16 @@ def test_a_scalar_is_reshaped_for_triton():
     assert config["input"] == [
         {"name": "s", "data_type": "TYPE_FP32", "dims": ["1"], "reshape": {"shape": []}}
     ]
+
+
+def test_what_dead_processes_left_is_swept_away(tmp_path):
+    """Old uploads and deletions; young ones belong to somebody, and everything else to somebody else."""
+    for folder in (".upload-old", ".deleted-old", ".upload-young", "models", "old"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.onnx").write_bytes(b"x")
+    for folder in (".upload-old", ".deleted-old", "old"):
+        os.utime(tmp_path / folder, (0, 0))
+
+    repository.sweep(tmp_path)
+
+    assert {left.name for left in tmp_path.iterdir()} == {".upload-young", "models", "old"}
