@@ -23,6 +23,7 @@ from torch import Tensor
 
 from posneg.models import boxes
 from posneg.models.assigners import assigner
+from posneg.models.assigners._columns import excused_by_regions
 from posneg.models.pairs import rows_by_image
 from posneg.models.types import Assignment, GroundTruth, Predictions, Test, Trace
 
@@ -56,7 +57,12 @@ def max_iou(
     low, high = negative_iou if isinstance(negative_iou, tuple | list) else (0.0, negative_iou)
     usable = ~ground_truth.ignore
     anchors = predictions.boxes if predictions.anchors is None else predictions.anchors
-    excused = _excused(predictions, anchors, ground_truth, ignore_iof_threshold, ignore_with_respect_to)
+    excused = excused_by_regions(
+        predictions, anchors, ground_truth, ignore_iof_threshold, ignore_with_respect_to
+    )
+
+    width, height = boxes.extents(anchors)
+    flat = (width <= 0) | (height <= 0)  # background: no offset can be measured from an anchor without area
 
     column = anchors.new_zeros(len(anchors))
     best, matched = column.clone(), torch.zeros_like(predictions.image)
@@ -68,8 +74,9 @@ def max_iou(
         iou = _iou(
             ground_truth.boxes[rows.ground_truth][:, None], anchors[rows.predictions][None], flavor
         )  # [G, N]
-        iou = torch.where(out, -1.0, iou)
-        best[rows.predictions], argmax = iou.max(0)
+        iou = torch.where(out | flat[rows.predictions], -1.0, iou)
+        highest, argmax = iou.max(0)
+        best[rows.predictions] = torch.where(flat[rows.predictions] & ~out, 0, highest)
         index = argmax.clone()
         restored = _low_quality(iou, index, minimum_positive_iou, assign_all_ties, flavor == "torchvision")
         above = best[rows.predictions] >= positive_iou
@@ -108,24 +115,6 @@ def max_iou(
 
 def _iou(a: Tensor, b: Tensor, flavor: str) -> Tensor:
     return boxes.iou_mmdet(a, b) if flavor == "mmdet" else boxes.iou(a, b)
-
-
-def _excused(
-    predictions: Predictions,
-    anchors: Float[Tensor, "N 4"],
-    ground_truth: GroundTruth,
-    threshold: float | None,
-    with_respect_to: str,
-) -> Bool[Tensor, "N"]:
-    """Anchors that an ignored region covers by more than the threshold."""
-    excused = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-    if threshold is None or threshold <= 0:
-        return excused
-    for rows in rows_by_image(predictions, ground_truth, ground_truth.ignore):
-        region, anchor = ground_truth.boxes[rows.ground_truth][:, None], anchors[rows.predictions][None]
-        share = boxes.iof(anchor, region) if with_respect_to == "prediction" else boxes.iof(region, anchor)
-        excused[rows.predictions] = share.amax(0) > threshold
-    return excused
 
 
 def _low_quality(

@@ -3,6 +3,7 @@
 What is non-finite or has no area is kept out of the batch's arithmetic here, in one place, and told by name.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +153,8 @@ def _objectness(recipe: Recipe, columns: dict[str, Tensor]) -> Tensor | None:
     if "objectness" in columns or "classification" in recipe.terms or "scores" not in columns:
         return columns.get("objectness")
     largest = columns["scores"].amax(1)
-    return torch.logit(largest, eps=torch.finfo(largest.dtype).tiny).clamp(-100, 100)
+    least = max(math.exp(-100), torch.finfo(largest.dtype).tiny)
+    return largest.clamp(min=least).log() - (1 - largest).clamp(min=least).log()
 
 
 def finite_dtype(columns: dict[str, Tensor]) -> torch.dtype:

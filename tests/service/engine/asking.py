@@ -84,3 +84,55 @@ def dense_requests(draw: st.DrawFn) -> Json:
             }
         )
     return {"images": images, "classes": CLASSES}
+
+
+EDGES: dict[str, Json] = {
+    "no images": {"images": []},
+    "nothing in the image": {"images": [{"id": 1, "ground_truth": [], "predictions": []}]},
+    "no ground truth": {
+        "images": [
+            {"id": 1, "ground_truth": [], "predictions": [{"box": [0, 0, 9, 9], "label": "car", "score": 1}]}
+        ]
+    },
+    "no predictions": {
+        "images": [{"id": 1, "ground_truth": [{"box": [0, 0, 9, 9], "label": "car"}], "predictions": []}]
+    },
+    "all ignored": {
+        "images": [
+            {
+                "id": 1,
+                "ground_truth": [{"box": [0, 0, 9, 9], "label": "car", "ignore": True}],
+                "predictions": [{"box": [0, 0, 9, 9], "label": "car", "score": 0}],
+            }
+        ]
+    },
+    "boxes without area": {
+        "images": [
+            {
+                "id": 1,
+                "ground_truth": [
+                    {"box": [5, 5, 5, 5], "label": "car"},
+                    {"box": [9, 9, 2, 2], "label": "dog"},
+                ],
+                "predictions": [
+                    {"box": [5, 5, 5, 5], "label": "car", "score": 0.5},
+                    {"box": [9, 9, 2, 2], "label": "car", "score": 0.5},
+                ],
+            }
+        ]
+    },
+    "logits of 1e4": {
+        "images": [
+            {
+                "id": 1,
+                "size": [32, 32],
+                "ground_truth": [{"box": [2, 2, 30, 30], "label": "car"}],
+                "predictions": {
+                    "boxes": [[0, 0, 32, 32], [2, 2, 30, 30]],
+                    "logits": [[1e4, -1e4, 0], [-1e4, 1e4, 1e4]],
+                },
+            }
+        ]
+    },
+}
+"""What must be answered, finite and explained, whatever the preset."""

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posneg.models.presets import preset
+from posneg.models.presets import preset, resolve
 from posneg.service.engine import answer
+from posneg.service.engine.scores import softmax
 from posneg.service.errors import InvalidRequest, TooLarge
 from posneg.service.schemas.losses import parse
-from tests.service.engine.asking import CLASSES, article, ask, dense_requests, sparse_requests
+from tests.service.engine.asking import CLASSES, EDGES, article, ask, dense_requests, sparse_requests
 
 Json = dict[str, Any]
 REASONS = {
@@ -152,62 +153,19 @@ def test_margins_have_the_sign_of_the_state(flavor: str, request: Json, topk: in
     check_invariants(ask({**request, "preset": "yolov8", "assigner": assigner}))
 
 
-EDGES: dict[str, Json] = {
-    "no images": {"images": []},
-    "nothing in the image": {"images": [{"id": 1, "ground_truth": [], "predictions": []}]},
-    "no ground truth": {
-        "images": [
-            {"id": 1, "ground_truth": [], "predictions": [{"box": [0, 0, 9, 9], "label": "car", "score": 1}]}
-        ]
-    },
-    "no predictions": {
-        "images": [{"id": 1, "ground_truth": [{"box": [0, 0, 9, 9], "label": "car"}], "predictions": []}]
-    },
-    "all ignored": {
-        "images": [
-            {
-                "id": 1,
-                "ground_truth": [{"box": [0, 0, 9, 9], "label": "car", "ignore": True}],
-                "predictions": [{"box": [0, 0, 9, 9], "label": "car", "score": 0}],
-            }
-        ]
-    },
-    "boxes without area": {
-        "images": [
-            {
-                "id": 1,
-                "ground_truth": [
-                    {"box": [5, 5, 5, 5], "label": "car"},
-                    {"box": [9, 9, 2, 2], "label": "dog"},
-                ],
-                "predictions": [
-                    {"box": [5, 5, 5, 5], "label": "car", "score": 0.5},
-                    {"box": [9, 9, 2, 2], "label": "car", "score": 0.5},
-                ],
-            }
-        ]
-    },
-    "logits of 1e4": {
-        "images": [
-            {
-                "id": 1,
-                "size": [32, 32],
-                "ground_truth": [{"box": [2, 2, 30, 30], "label": "car"}],
-                "predictions": {
-                    "boxes": [[0, 0, 32, 32], [2, 2, 30, 30]],
-                    "logits": [[1e4, -1e4, 0], [-1e4, 1e4, 1e4]],
-                },
-            }
-        ]
-    },
-}
-
-
 @pytest.mark.parametrize("name", list(preset))
 @pytest.mark.parametrize("edge", list(EDGES))
 def test_edges_are_finite_and_explained(edge: str, name: str) -> None:
     """Nothing to match, nothing to match with, no area, huge logits: finite, and the invariants hold."""
-    result = ask({**EDGES[edge], "classes": CLASSES, "preset": name, "gradients": True})
+    request = json.loads(json.dumps(EDGES[edge]))
+    for image in request["images"]:
+        if "logits" in image["predictions"] and softmax(resolve(name)):
+            image["predictions"]["logits"] = [[*row, 0] for row in image["predictions"]["logits"]]
+        image["size"] = [32, 32]
+        if isinstance(image["predictions"], dict):
+            image["predictions"]["strides"] = [8] * len(image["predictions"]["boxes"])
+
+    result = ask({**request, "classes": CLASSES, "preset": name, "gradients": True})
 
     assert "nonfinite" not in result
     check_invariants(result)
