@@ -17,7 +17,7 @@ VERSION_EXAMPLE: Json = {
     "outputs": [{"name": "output0", "datatype": "FP32", "shape": [-1, 7, 2100]}],
     "parity": {"ok": True, "max_box_px": 0.00003, "max_score": 0.0000001, "unmatched_file": 0},
     "job": "0e6f1e5e-7d1b-4a2c-9d0e-5f3f6f0d7a11",
-    "dataset": "bccd",
+    "dataset": {"name": "bccd", "etag": "9f2c"},
     "metrics": {"map": 0.55, "map50": 0.86},
     "preprocessing": {
         "color": "RGB",

@@ -52,16 +52,6 @@ class Session:
         """The file's metadata properties."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    @property
-    def inputs(self) -> list[Any]:
-        """Name, type and shape of each input, as ONNX Runtime tells them."""
-        return list(self._session.get_inputs())
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Name, type and shape of each output."""
-        return list(self._session.get_outputs())
-
 
 class Stop:
     """Ends a run from outside: a model may loop without end. One for each run."""
