@@ -59,8 +59,10 @@ class Comparison:
     images: tuple[str, ...]
     flips: tuple[Flip, ...]
     parameters: tuple[Cause, ...]
+    inputs: tuple[Cause, ...] = field(default=())
     causes: tuple[Cause, ...] = field(default=())
     flips_allowed: int = 0
+    inputs_exact: bool = True
 
     @property
     def assignment_moved(self) -> bool:
@@ -75,9 +77,10 @@ class Comparison:
 
     @property
     def moved(self) -> bool:
-        """The verdict: a number, the assignment or the recipe is not what the baseline says."""
+        """The verdict: a number, the assignment, the recipe or the inputs are not what the baseline says."""
         numbers = self.verdict_moved or any(term.moved for term in self.terms)
-        return numbers or self.assignment_moved or bool(self.parameters)
+        inputs = self.inputs_exact and bool(self.inputs)
+        return numbers or self.assignment_moved or bool(self.parameters) or inputs
 
     @property
     def differs(self) -> bool:
@@ -91,6 +94,7 @@ def compare(baseline: Snapshot, now: Snapshot, tolerances: Tolerances) -> Compar
     """Compare a fresh run with the one that was recorded; neither direction counts as better."""
     flips = sorted(_flips(baseline, now, tolerances.flips.tie_eps), key=lambda flip: flip.tie)
     parameters = tuple(_parameter_changes(baseline.resolved, now.resolved))
+    inputs = tuple(_input_changes(baseline, now))
     names = sorted(baseline.terms.keys() | now.terms.keys())
     return Comparison(
         verdicts=(baseline.verdict, now.verdict),
@@ -99,8 +103,10 @@ def compare(baseline: Snapshot, now: Snapshot, tolerances: Tolerances) -> Compar
         images=tuple(_image_changes(baseline.images, now.images)),
         flips=tuple(flips),
         parameters=parameters,
-        causes=(*_input_changes(baseline, now), *parameters, *_semantics_changes(baseline, now)),
+        inputs=inputs,
+        causes=(*inputs, *parameters, *_semantics_changes(baseline, now)),
         flips_allowed=tolerances.flips.max,
+        inputs_exact=tolerances.inputs == "exact",
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -48,11 +48,12 @@ class Flips(_Part):
 
 
 class Tolerances(_Part):
-    """What a case may move by: a default, exceptions by term, flips."""
+    """What a case may move by: a default, exceptions by term, flips; whether `inputs` may be others."""
 
     default: Tolerance = Tolerance()
     terms: dict[str, Tolerance] = {}
     flips: Flips = Flips()
+    inputs: Literal["exact", "any"] = "exact"
 
     def of(self, term: str) -> Tolerance:
         """The tolerance of one term, every field filled in."""

@@ -182,9 +182,18 @@ def test_causes_name_link_and_change() -> None:
     ]
 
 
-def test_changed_inputs_alone_are_no_move() -> None:
-    """Tolerances are there for inputs that differ a little: equal numbers are the same, with a warning."""
+def test_changed_inputs_alone_are_a_move() -> None:
+    """Frozen inputs are part of the case: others are told, even where the loss happens to be the same."""
     found = compare(run(), run(inputs=INPUTS | {"predictions": "3" * 64}), Tolerances())
+
+    assert found.moved
+    assert [cause.link for cause in found.causes] == ["predictions"]
+
+
+def test_inputs_may_change_where_the_case_says_so() -> None:
+    """Predictions that are computed anew: equal numbers are the same then, with a warning."""
+    changed = run(inputs=INPUTS | {"predictions": "3" * 64})
+    found = compare(run(), changed, Tolerances(inputs="any"))
 
     assert not found.moved
     assert found.differs

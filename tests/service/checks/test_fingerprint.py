@@ -56,9 +56,12 @@ def reversed_at(*path: str | int) -> Edit:
         reversed_at("images", 0, "predictions"),
         reversed_at("images", 1, "ground_truth"),
         put("images.0.predictions.0.score", 0.90000),
-        put("images.0.predictions.0.label", 0),
+        put("images.0.predictions.0.label", "car"),
         put("images.0.ground_truth.0.box", [100.0, 5e1, 210, 150]),
         put("images.0.ground_truth.0.weight", 1),
+        put("images.1.predictions.0.id", "B"),
+        put("images.0.id", "avenue-1"),
+        put("classes", ["person", "dog", "car"]),
         put("preset", "yolov8"),
         put("detail", "summary"),
     ],
@@ -74,7 +77,6 @@ def test_order_spelling_and_recipe_do_not_matter(edit: Edit) -> None:
         (put("images.0.predictions.0.score", 0.9000001), "predictions"),
         (put("images.0.predictions.1.scores", {"car": 0.2}), "predictions"),
         (put("images.1.predictions.0.box", [127.5, 50, 237.5, 151]), "predictions"),
-        (put("images.1.predictions.0.id", "B"), "predictions"),
         (drop("images.1.predictions.0"), "predictions"),
         (put("images.1.predictions", []), "predictions"),
         (put("images.0.ground_truth.0.box", [100, 50, 210, 151]), "ground_truth"),
@@ -82,12 +84,24 @@ def test_order_spelling_and_recipe_do_not_matter(edit: Edit) -> None:
         (put("images.0.ground_truth.0.ignore", True), "ground_truth"),
         (put("images.0.ground_truth.0.weight", 2), "ground_truth"),
         (put("images.0.ground_truth.0.soft_label", {"car": 0.5, "person": 0.5}), "ground_truth"),
-        (put("classes", ["car", "person", "dog"]), "ground_truth"),
     ],
 )
 def test_every_value_matters_to_its_part(edit: Edit, part: str) -> None:
     """A changed value changes the hash of its part, and says so under that name."""
     assert hashes(edit)[part] != hashes()[part]
+
+
+def test_corners_and_sizes_are_one_input() -> None:
+    """The same boxes as corner and size."""
+
+    def as_sizes(document: Any) -> None:
+        document["box_format"] = "xywh"
+        for image in document["images"]:
+            for element in (*image["ground_truth"], *image["predictions"]):
+                x1, y1, x2, y2 = element["box"]
+                element["box"] = [x1, y1, x2 - x1, y2 - y1]
+
+    assert hashes(as_sizes) == hashes()
 
 
 def test_predictions_leave_the_ground_truth_alone() -> None:
