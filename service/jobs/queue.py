@@ -8,7 +8,7 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -182,7 +182,7 @@ class JobQueue:
 
     async def close(self) -> None:
         """End every stream, stop our own worker, and disconnect."""
-        self.end_streams()
+        await self._tails.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -193,7 +193,7 @@ class JobQueue:
 
     def end_streams(self) -> None:
         """Let callers who follow a job go; from any thread or signal handler."""
-        self._tails.close()
+        self._tails.end()
 
     def submit(self, job_id: str, spec: dict[str, Any]) -> ledger.Row:
         """Queue a job; one that is there already under this id is left as it is."""
@@ -273,7 +273,7 @@ class JobQueue:
         with self._records.read() as connection:
             return leases.known(connection)
 
-    def follow(self, job_id: str, after: int) -> AsyncIterator[list[Event]]:
+    def follow(self, job_id: str, after: int) -> AsyncGenerator[list[Event], None]:
         """The events after `after` as they come, until the job has ended; empty lists are heartbeats."""
         return self._tails.follow(job_id, after)
 

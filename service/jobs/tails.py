@@ -3,8 +3,8 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,26 +32,33 @@ class Tails:
         self._tails: dict[str, _Tail] = {}
         self._closing = threading.Event()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Let every follower end; from any thread or signal handler."""
         self._closing.set()
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[list[Event]]:
+    async def close(self) -> None:
+        """Let every follower end, and read no more."""
+        self.end()
+        for tail in list(self._tails.values()):
+            await tail.stop()
+
+    async def follow(self, job_id: str, after: int) -> AsyncGenerator[list[Event], None]:
         """The events after `after` as they come, up to `end`; an empty list is a heartbeat."""
         tail = self._tails.get(job_id)
         if tail is None:
             tail = self._tails[job_id] = _Tail(job_id, after, self._read)
         tail.followers += 1
         try:
-            async for batch in self._told(tail, after):
-                yield batch
+            async with aclosing(self._told(tail, after)) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             tail.followers -= 1
             if tail.followers == 0:
-                del self._tails[job_id]
+                self._tails.pop(job_id, None)
                 await tail.stop()
 
-    async def _told(self, tail: "_Tail", after: int) -> AsyncIterator[list[Event]]:
+    async def _told(self, tail: "_Tail", after: int) -> AsyncGenerator[list[Event], None]:
         number, quiet_s = after, 0.0
         while not self._closing.is_set():
             batch = tail.since(number)
@@ -86,7 +93,12 @@ class _Tail:
         self._task = asyncio.create_task(self._run())
 
     def since(self, number: int) -> list[Event] | None:
-        """The events after `number` that are known; None where some of them are not kept."""
+        """The events after `number` that are known; None where some of them are not kept.
+
+        Raises what the reader died of, so that its followers come again and start another one.
+        """
+        if self._task.done() and not self._task.cancelled() and (error := self._task.exception()):
+            raise error
         if number < self._floor:
             return None
         newer: deque[Event] = deque()

@@ -1,7 +1,8 @@
 """Trainings as background jobs: submitted, followed, cancelled, resumed, forgotten."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -161,11 +162,12 @@ def _page_of_events(events: list[Event], limit: int) -> dict[str, Any]:
     return {"data": shown, "has_more": has_more, "next": str(shown[-1]["id"]) if has_more else None}
 
 
-async def _stream(batches: AsyncIterator[list[Event]]) -> AsyncIterator[str]:
+async def _stream(told: AsyncGenerator[list[Event], None]) -> AsyncIterator[str]:
     """Server-sent events; a comment where nothing else was to be said."""
     yield "retry: 1000\n\n"
-    async for batch in batches:
-        yield "".join(map(_told, batch)) or ": heartbeat\n\n"
+    async with aclosing(told) as batches:
+        async for batch in batches:
+            yield "".join(map(_told, batch)) or ": heartbeat\n\n"
 
 
 def _told(event: Event) -> str:

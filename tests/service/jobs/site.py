@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,11 @@ class Site:
 
         async def wait() -> dict[str, Any]:
             with anyio.fail_after(PATIENCE_S):
-                async for batch in self.queue.follow(job_id, after):
-                    for event in batch:
-                        if happens(event):
-                            return event
+                async with aclosing(self.queue.follow(job_id, after)) as batches:
+                    async for batch in batches:
+                        for event in batch:
+                            if happens(event):
+                                return event
             raise AssertionError(f"{job_id} ended before that: {self.job(job_id)}")
 
         return self.portal.call(wait)

@@ -105,7 +105,7 @@ async def test_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert await anext(followed) == []
     assert await anext(followed) == []
-    await followed.aclose()  # type: ignore[attr-defined]
+    await followed.aclose()
 
 
 async def test_a_deleted_job_ends_its_streams() -> None:
@@ -118,10 +118,20 @@ async def test_a_deleted_job_ends_its_streams() -> None:
     assert batches == [[{"id": 4, "type": "end", "state": None, "stop_reason": "deleted"}]]
 
 
+async def test_a_reader_that_dies_breaks_its_streams() -> None:
+    """Callers are not left waiting for a reader that is no more."""
+
+    def read(_: str, after: int) -> list[Event]:
+        raise RuntimeError("so")
+
+    with pytest.raises(RuntimeError, match="so"):
+        await _numbers(Tails(read).follow("job", 0))
+
+
 async def test_closing_lets_everybody_go() -> None:
     """A service that stops does not wait for jobs that go on, whatever thread tells it."""
     followed = Tails(Log().read)
-    threading.Thread(target=followed.close).start()
+    threading.Thread(target=followed.end).start()
 
     assert await _numbers(followed.follow("job", 0)) == []
 
