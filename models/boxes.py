@@ -59,11 +59,11 @@ def iou_mmdet(a: Boxes, b: Boxes) -> Values:
     return shared / (area(a) + area(b) - shared).clamp(min=1e-6)
 
 
-def iou_ppdet(a: Boxes, b: Boxes) -> Values:
-    """PaddleDetection `batch_iou_similarity`: extents at least 0, 1e-9 added to the union."""
+def iou_ppdet(a: Boxes, b: Boxes, *, eps: float = 1e-9) -> Values:
+    """PaddleDetection `batch_iou_similarity`: extents at least 0, `eps` added to the union."""
     shared = intersection(a, b)
     areas = [w.clamp(min=0) * h.clamp(min=0) for w, h in (extents(a), extents(b))]
-    return shared / (areas[0] + areas[1] - shared + 1e-9)
+    return shared / (areas[0] + areas[1] - shared + eps)
 
 
 def iof(a: Boxes, b: Boxes) -> Values:

@@ -37,53 +37,74 @@ def tensor(values: Any, *shape: int) -> torch.Tensor:
     return torch.tensor(values, dtype=F64).reshape(*shape)
 
 
+def corners(boxes_cxcywh: torch.Tensor) -> torch.Tensor:
+    """Boxes xyxy from centres and sizes."""
+    center, half = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:] / 2
+    return torch.cat([center - half, center + half], 1)
+
+
+def boxes_of(one: dict[str, Any], name: str) -> torch.Tensor:
+    """Boxes xyxy of an image, however the file has them."""
+    if f"{name}_cxcywh_norm" in one:
+        return corners(tensor(one[f"{name}_cxcywh_norm"], -1, 4))
+    return tensor(one.get(name) or [], -1, 4)
+
+
 def ground_truth(images: list[dict[str, Any]]) -> GroundTruth:
     """Boxes and labels of all images, ignored boxes after the others of their image."""
     boxes, labels, image, ignore = [], [], [], []
     for number, one in enumerate(images):
-        truth, regions = one.get("gt_boxes") or [], one.get("ignore_boxes") or []
-        boxes += truth + regions
-        labels += (one.get("gt_labels") or []) + [0] * len(regions)
+        truth, regions = boxes_of(one, "gt_boxes"), boxes_of(one, "ignore_boxes")
+        boxes += [truth, regions]
+        labels += (one.get("gt_labels") or [0] * len(truth)) + [0] * len(regions)
         image += [number] * (len(truth) + len(regions))
         ignore += [False] * len(truth) + [True] * len(regions)
     return GroundTruth(
-        boxes=tensor(boxes, -1, 4),
+        boxes=torch.cat([tensor([], 0, 4), *boxes]),
         labels=torch.tensor(labels, dtype=torch.long),
         image=torch.tensor(image, dtype=torch.long),
         ignore=torch.tensor(ignore, dtype=torch.bool),
-        weight=torch.ones(len(boxes), dtype=F64),
+        weight=torch.ones(len(image), dtype=F64),
     )
+
+
+def batch_of(images: list[dict[str, torch.Tensor]], truth: GroundTruth) -> Batch:
+    """A batch from the columns of each image; without points, the centres of the anchors."""
+    columns = {name: torch.cat([one[name] for one in images]) for name in images[0]}
+    scores = ClassScores(probabilities=columns.pop("scores", None), logits=columns.pop("logits", None))
+    boxes = columns.get("anchors", columns["boxes"])
+    columns.setdefault("points", (boxes[:, :2] + boxes[:, 2:]) / 2)
+    columns.setdefault("strides", torch.ones(len(boxes), dtype=F64))
+    counts = torch.tensor([len(one["boxes"]) for one in images])
+    image = torch.arange(len(images)).repeat_interleave(counts)
+    predictions = Predictions(scores=scores, image=image, **columns)
+    return Batch(predictions=predictions, ground_truth=truth, images=len(images))
 
 
 def assignment_batch(golden: dict[str, Any]) -> Batch:
     """The batch of a file of kind `assign`."""
     images = golden["inputs"]["images"]
-    classes = golden["inputs"]["num_classes"]
-    columns: dict[str, list[torch.Tensor]] = {}
-    for number, one in enumerate(images):
+    columns = []
+    for one in images:
         anchors = one.get("priors")
-        boxes = tensor(one.get("pred_boxes") or anchors, -1, 4)
-        count = len(boxes)
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        if anchors is not None:
-            centers = (tensor(anchors, -1, 4)[:, :2] + tensor(anchors, -1, 4)[:, 2:]) / 2
-        scores = one.get("pred_scores")
-        for name, value in {
-            "boxes": boxes,
-            "scores": tensor(scores, -1, classes) if scores else torch.zeros(count, classes, dtype=F64),
-            "image": torch.full((count,), number),
-            "points": tensor(one["anchor_points"], -1, 2) if one.get("anchor_points") else centers,
-            "strides": tensor(one.get("strides") or [1.0] * count, -1),
-            "anchors": tensor(anchors, -1, 4) if anchors is not None else boxes,
-        }.items():
-            columns.setdefault(name, []).append(value)
-    joined = {name: torch.cat(values) for name, values in columns.items()}
-    scores = ClassScores(probabilities=joined.pop("scores"))
-    return Batch(
-        predictions=Predictions(scores=scores, **joined),
-        ground_truth=ground_truth(images),
-        images=len(images),
-    )
+        boxes = (
+            boxes_of(one, "pred_boxes")
+            if anchors is None
+            else tensor(one.get("pred_boxes") or anchors, -1, 4)
+        )
+        column: dict[str, torch.Tensor] = {"boxes": boxes}
+        if one.get("pred_scores") and not one.get("pred_logits"):
+            column["scores"] = tensor(one["pred_scores"], len(boxes), -1)
+        else:
+            classes = golden["inputs"]["num_classes"]
+            logits = one.get("pred_logits") or [[0.0] * classes] * len(boxes)
+            column["logits"] = tensor(logits, len(boxes), classes)
+        optional = {"anchors": anchors, "points": one.get("anchor_points"), "strides": one.get("strides")}
+        optional["objectness"] = one.get("pred_objectness_logits")
+        shapes = {"anchors": (-1, 4), "points": (-1, 2)}
+        column |= {n: tensor(v, *shapes.get(n, (-1,))) for n, v in optional.items() if v is not None}
+        columns.append(column)
+    return batch_of(columns, ground_truth(images))
 
 
 def yolov8_batch(golden: dict[str, Any]) -> tuple[Batch, dict[str, torch.Tensor]]:
