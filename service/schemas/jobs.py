@@ -22,6 +22,10 @@ class TrainRequest(BaseModel):
     epochs: Annotated[int | None, Field(ge=1, le=100_000)] = None
     steps: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
     budget_seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
+    budget_clock: Annotated[
+        Literal["wall", "cpu"],
+        Field(description="What a budget counts: elapsed time, or the trainer's CPU time."),
+    ] = "wall"
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     input_size: Annotated[
         int, Field(ge=32, le=2048, multiple_of=32, description="Side of the square input, pixels.")
@@ -32,6 +36,10 @@ class TrainRequest(BaseModel):
     augmentation: dict[str, Any] = {}
     learning_rate: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False, description="Of a whole batch; null: by its size.")
+    ] = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.03
+    threads: Annotated[
+        int | None, Field(ge=1, le=1024, description="Of torch on a CPU; null: as the machine has them.")
     ] = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     overfit: Annotated[
