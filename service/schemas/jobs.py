@@ -24,7 +24,7 @@ class TrainRequest(BaseModel):
     budget_seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
     budget_clock: Annotated[
         Literal["wall", "cpu"],
-        Field(description="What a budget counts: elapsed time, or the trainer's CPU time."),
+        Field(description="What a budget counts: elapsed or CPU time."),
     ] = "wall"
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     input_size: Annotated[
