@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 import orjson
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from posneg.service.errors import TooManyRequests, UnsupportedMediaType
+from posneg.service.errors import UnsupportedMediaType
 from posneg.service.routes.body import encoding_of, inflate, read_body
 from posneg.service.routes.dependencies import SettingsDep
+from posneg.service.routes.line import JSON, is_json, line_of
 from posneg.service.schemas.loss_answer import (
     ASSIGNMENTS_EXAMPLE,
     LOSSES_EXAMPLE,
@@ -24,9 +23,7 @@ from posneg.service.schemas.losses import parse, parse_safetensors
 from posneg.service.settings import Settings
 
 router = APIRouter(tags=["losses"])
-JSON, SAFETENSORS = "application/json", "application/x-safetensors"
-WAITING_A_PLACE = 8
-"""Requests that may wait for each that is being answered: their bodies are in memory."""
+SAFETENSORS = "application/x-safetensors"
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -64,21 +61,6 @@ async def compute_losses(request: Request, settings: SettingsDep) -> Response:
     return await _answer(request, settings, loss=True)
 
 
-class Line:
-    """Some run at once in threads of their own, some more wait, the rest are told to come back."""
-
-    def __init__(self, places: int) -> None:
-        self.limiter = CapacityLimiter(places)
-        self.max_waiting = places * WAITING_A_PLACE
-
-    async def run(self, work: Callable[[], bytes]) -> bytes:
-        """The result of `work`; raises `TooManyRequests` where the line is full."""
-        waiting = self.limiter.statistics().tasks_waiting
-        if waiting >= self.max_waiting:
-            raise TooManyRequests(f"{waiting} requests are waiting already; retry later", retry_after_s=1)
-        return await anyio.to_thread.run_sync(work, limiter=self.limiter)
-
-
 async def _answer(request: Request, settings: Settings, *, loss: bool) -> Response:
     parse_body = _parser(request.headers.get("content-type", JSON))
     encoding, limit = encoding_of(request), settings.max_body_mib * 2**20
@@ -92,23 +74,12 @@ async def _answer(request: Request, settings: Settings, *, loss: bool) -> Respon
         parsed = parse_body(inflate(body, encoding, limit))
         return orjson.dumps(answer(parsed, loss=loss, max_pairs=settings.max_pairs))
 
-    return Response(await _line(request, settings).run(work), media_type=JSON)
+    return Response(await line_of(request, settings).run(work), media_type=JSON)
 
 
 def _parser(content_type: str) -> Callable[[bytes], LossInput]:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == JSON or kind.endswith("+json"):
+    if is_json(content_type):
         return parse
-    if kind == SAFETENSORS:
+    if content_type.partition(";")[0].strip().lower() == SAFETENSORS:
         return parse_safetensors
-    raise UnsupportedMediaType(f"Content-Type {kind[:60]!r} is neither {JSON} nor {SAFETENSORS}")
-
-
-def _line(request: Request, settings: Settings) -> Line:
-    """The line of this app, made on the first request, since limiters belong to an event loop."""
-    state = request.app.state
-    if not hasattr(state, "loss_line"):
-        state.loss_line = Line(settings.max_concurrent_losses)
-    line = state.loss_line
-    assert isinstance(line, Line)
-    return line
+    raise UnsupportedMediaType(f"Content-Type {content_type[:60]!r} is neither {JSON} nor {SAFETENSORS}")

@@ -218,10 +218,10 @@ class LossRequest(Strict):
     group_by: Annotated[list[GroupKey], Field(max_length=5)] = Field(default_factory=list)
 
 
-def inlined_schema() -> dict[str, Any]:
+def inlined_schema(model: type[BaseModel] = LossRequest) -> dict[str, Any]:
     """The JSON schema of a request, each definition written where it is used, as an operation needs it."""
-    schema = LossRequest.model_json_schema()
-    definitions = schema.pop("$defs")
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
     inlined = _inline(schema, definitions)
     assert isinstance(inlined, dict)
     return inlined

@@ -22,7 +22,7 @@ def options(document: dict[str, Any], faults: Faults) -> LossRequest:
     faults.unknown_fields("", [name for name in document if name not in PROMISED], known)
     envelope = {name: document[name] for name in known if document.get(name) is not None}
     for name in ("assigner", "loss"):
-        if name in envelope and not _are_options(envelope[name], name, faults):
+        if name in envelope and not are_options(envelope[name], name, faults):
             del envelope[name]
     try:
         return LossRequest.model_validate(envelope)
@@ -41,7 +41,7 @@ def _point(error: ValidationError, faults: Faults) -> None:
             faults.add(pointer, f"{shown(fault['input'])}: {fault['msg']}", "wrong_type")
 
 
-def _are_options(value: object, name: str, faults: Faults) -> bool:
+def are_options(value: object, name: str, faults: Faults) -> bool:
     """Whether `value` is an object of values that can be bound and echoed; `loss` is one of such objects."""
     before = faults.total
     if type(value) is not dict:

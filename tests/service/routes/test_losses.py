@@ -17,7 +17,7 @@ import zstandard
 from safetensors.numpy import save
 
 from posneg.service.errors import TooManyRequests
-from posneg.service.routes.losses import Line
+from posneg.service.routes.line import Line
 from posneg.service.schemas.loss_request import EXAMPLE
 from tests.conftest import Server
 from tests.service.schemas.requests import COCO, GRID, HEAD, changed
