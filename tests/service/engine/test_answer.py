@@ -125,7 +125,18 @@ def check_rows(image: Json) -> None:
             assert row["reason"] in REASONS
 
 
-@pytest.mark.parametrize("name", list(preset))
+PLAIN = [name for name in preset if "strides" not in resolve(name).needs]
+
+
+def test_what_plain_predictions_cannot_give_is_pointed_at() -> None:
+    """FCOS asks which level a prediction is of, and a list does not say."""
+    with pytest.raises(InvalidRequest) as caught:
+        ask(article(preset="fcos"))
+
+    assert [fault.pointer for fault in caught.value.faults] == ["/images/0/predictions/strides"]
+
+
+@pytest.mark.parametrize("name", PLAIN)
 @given(request=sparse_requests())
 @settings(max_examples=60)
 def test_sums_close_on_plain_predictions(name: str, request: Json) -> None:
@@ -153,7 +164,7 @@ def test_margins_have_the_sign_of_the_state(flavor: str, request: Json, topk: in
     check_invariants(ask({**request, "preset": "yolov8", "assigner": assigner}))
 
 
-@pytest.mark.parametrize("name", list(preset))
+@pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("edge", list(EDGES))
 def test_edges_are_finite_and_explained(edge: str, name: str) -> None:
     """Nothing to match, nothing to match with, no area, huge logits: finite, and the invariants hold."""
