@@ -63,7 +63,7 @@ async def put_dataset(
     catalog.writable_name(name)
     check = partial(require_match, request)
     await to_thread.run_sync(_check_now, records, name, check)
-    async with received(request, settings.data, kinds=ZIP) as file:
+    async with received(request, settings.data, kinds=ZIP, forms=True) as file:
         folder = file.parent
         prepared = await to_thread.run_sync(prepare, file, folder, settings, limiter=INTAKES)
         kept = await to_thread.run_sync(catalog.put, records, store, name, prepared, check)

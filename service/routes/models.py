@@ -1,10 +1,6 @@
 """Models: kept as ONNX files in versions, and used on images."""
 
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -17,6 +13,7 @@ from posneg.service import repository
 from posneg.service.errors import Fault, InvalidRequest, NotFound, UnsupportedMediaType
 from posneg.service.routes.conditional import entity_tag, not_modified, require_match
 from posneg.service.routes.dependencies import ServedDep, SettingsDep, WindowDep
+from posneg.service.routes.uploads import received
 from posneg.service.schemas.models import (
     BINARY,
     COCO_EXAMPLE,
@@ -85,7 +82,7 @@ async def put_model(
     repository.checked_name(name)
     wishes = Wishes(layout=layout, labels=read_labels(labels), input_size=read_input_size(input_size))
     require_match(request, await _current_tag(name, served, settings))
-    async with _received(request, settings) as file:
+    async with received(request, settings.data) as file:
         published, found = await served.publish(name, file, wishes)
     body = views.version(found, await served.details(found))
     response.status_code = 201 if published.created else 200
@@ -203,31 +200,3 @@ def _conditional(request: Request, body: dict[str, Any]) -> Response:
     return not_modified(request, tag) or Response(
         orjson.dumps(body), media_type=JSON, headers={"ETag": entity_tag(tag)}
     )
-
-
-@asynccontextmanager
-async def _received(request: Request, settings: Settings) -> AsyncIterator[Path]:
-    """The body as a file in a folder of its own, gone afterwards."""
-    kind = request.headers.get("content-type", "")
-    encoding = request.headers.get("content-encoding", "identity")
-    if kind.startswith(FORM) or encoding != "identity":
-        raise UnsupportedMediaType("send the ONNX file as the body itself, neither in a form nor compressed")
-    settings.data.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.data, prefix=repository.UPLOAD) as folder:
-        file = Path(folder) / "model.onnx"
-        await _write(request, file)
-        if file.stat().st_size == 0:
-            raise InvalidRequest.at("", "the body is empty; send an ONNX file", "not_onnx")
-        yield file
-
-
-async def _write(request: Request, file: Path) -> None:
-    """The body in pieces of a few MiB, each written in a thread."""
-    async with await anyio.open_file(file, "wb") as target:
-        buffer = bytearray()
-        async for chunk in request.stream():
-            buffer += chunk
-            if len(buffer) >= BUFFER_BYTES:
-                await target.write(buffer)
-                buffer = bytearray()
-        await target.write(buffer)

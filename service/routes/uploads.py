@@ -13,26 +13,35 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from posneg.service.errors import BadRequest, InvalidRequest, UnsupportedMediaType
+from posneg.service.repository import UPLOAD
 
 BUFFER_BYTES = 4 * 2**20
 FORM = "multipart/form-data"
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, *, kinds: tuple[str, ...]) -> AsyncIterator[Path]:
-    """The body as a file in a new folder below `folder`, which is gone afterwards."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind and kind.decode("latin-1") not in (*kinds, FORM):
-        told = kind.decode("latin-1")[:60]
-        raise UnsupportedMediaType(f"Content-Type {told!r} is none of {', '.join((*kinds, FORM))}")
+async def received(
+    request: Request, folder: Path, *, kinds: tuple[str, ...] = (), forms: bool = False
+) -> AsyncIterator[Path]:
+    """The body as a file in a new folder below `folder`, which is gone afterwards.
+
+    `kinds` are the content types that are taken, all of them where none is named; `forms` takes a form's
+    one file.
+    """
+    header, options = parse_options_header(request.headers.get("content-type"))
+    kind = header.decode("latin-1")
+    taken = (*kinds, FORM) if forms else kinds
+    if (kind == FORM and not forms) or (kind and kinds and kind not in taken):
+        told = f"none of {', '.join(taken)}" if kinds else "not taken: send the file as the body itself"
+        raise UnsupportedMediaType(f"Content-Type {kind[:60]!r} is {told}")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("send the file as it is, without a Content-Encoding")
     folder.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=folder, prefix=".upload-"))
+    place = Path(tempfile.mkdtemp(dir=folder, prefix=UPLOAD))
     try:
         file = place / "body"
         with file.open("wb") as target:
-            if kind == FORM.encode():
+            if kind == FORM:
                 form = _FormFile(options.get(b"boundary", b""), target)
                 await _drain(request, form.write)
                 form.finish()
