@@ -134,8 +134,8 @@ def _normalization(term: TermRecipe, matched: Matched, recipe: Recipe) -> Normal
         batch=matched.batch,
         assignment=matched.assignment,
         targets=matched.targets,
-        centerness=matched.spread(matched.centerness),
-        row_weights=class_weight_of_rows(recipe.terms.get("classification"), matched),
+        centerness_of=lambda: matched.spread(matched.centerness),
+        row_weights_of=lambda: class_weight_of_rows(recipe.terms.get("classification"), matched),
         by_image=term.scope == "image",
     )
     raw = normalizer[term.normalizer](tally).detach()

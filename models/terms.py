@@ -13,7 +13,7 @@ from torch import Tensor
 from posneg.models import boxes
 from posneg.models.losses import kind_of, losses
 from posneg.models.recipe import Recipe, TermRecipe
-from posneg.models.types import Assignment, Batch
+from posneg.models.types import Assignment, Batch, ClassScores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,17 +121,25 @@ def _kept(term: TermRecipe, matched: Matched, rows: Float[Tensor, "N"]) -> Float
 
 
 def _classification(term: TermRecipe, matched: Matched) -> Float[Tensor, "N"]:
-    """Summed over classes: positives against their target, the rest against 0."""
-    scores = matched.batch.predictions.scores
-    target = torch.zeros_like(scores.values)
-    target[matched.prediction] = _class_targets(matched)
-    own = torch.zeros_like(scores.values, dtype=torch.bool)
-    own[matched.prediction, matched.batch.ground_truth.labels[matched.ground_truth]] = True
-    values = losses[term.loss](scores, target, own, **term.options)
+    """Summed over classes: positives against their target, the rest against 0.
+
+    Nearly every row is background, so the dense pass takes all for it, and positives are computed anew.
+    """
+    scores, rows = matched.batch.predictions.scores, matched.prediction
+    background = _class_sums(term, scores, losses[term.loss](scores, None, None, **term.options))
+    own = torch.zeros_like(scores.values[rows], dtype=torch.bool)
+    own.scatter_(1, matched.batch.ground_truth.labels[matched.ground_truth, None], True)
+    positives = scores.take(rows)
+    values = losses[term.loss](positives, _class_targets(matched), own, **term.options)
+    return background.index_copy(0, rows, _class_sums(term, positives, values))
+
+
+def _class_sums(term: TermRecipe, scores: ClassScores, values: Float[Tensor, "R C"]) -> Float[Tensor, "R"]:
+    """Weighted sums over the classes that a row gives."""
     if scores.given is not None:
         values = torch.where(scores.given, values, 0)
     if term.class_weights is not None:
-        values = values * values.new_tensor(term.class_weights)
+        return values @ values.new_tensor(term.class_weights)
     return values.sum(-1)
 
 

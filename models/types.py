@@ -45,15 +45,18 @@ class ClassScores:
         least = max(math.exp(-100), torch.finfo(self.values.dtype).tiny)
         return self.values.clamp(min=least).log()
 
-    def cross_entropy(self, target: Float[Tensor, "*#N C"]) -> Float[Tensor, "N C"]:
-        """-(y ln p + (1 - y) ln(1 - p)) of each score against a target y in 0..1.
+    def cross_entropy(self, target: Float[Tensor, "*#N C"] | None) -> Float[Tensor, "N C"]:
+        """-(y ln p + (1 - y) ln(1 - p)) of each score against a target y in 0..1; None is 0 everywhere.
 
         From logits without overflow; from probabilities each logarithm is at least -100, as in torch.
         """
-        target = target.expand_as(self.values)
-        if self.logits is not None:
-            return functional.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
-        return functional.binary_cross_entropy(self.values, target, reduction="none")
+        if self.logits is None:
+            target = torch.zeros_like(self.values) if target is None else target.expand_as(self.values)
+            return functional.binary_cross_entropy(self.values, target, reduction="none")
+        if target is None:
+            return functional.softplus(self.logits, threshold=40)  # beyond, it is linear to the last digit
+        target = target.expand_as(self.logits)
+        return functional.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
 
     def probability(self, rows: Int[Tensor, "P"], classes: Int[Tensor, "P"]) -> Float[Tensor, "P"]:
         """The probability of one class for each of some rows."""

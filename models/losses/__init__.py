@@ -3,7 +3,8 @@
 A new loss is a new file `<name>.py` with one function `<name>` under `@loss(kind)`. The kind says what is
 compared:
 
-- `classification`: (`ClassScores` [P, C], targets, own class or not, both broadcastable to [P, C]) → [P, C]
+- `classification`: (`ClassScores` [P, C], targets, own class or not) → [P, C]; both broadcast to [P, C],
+  and targets of None are 0 everywhere, as for the background
 - `softmax`: (`ClassScores` [P, C + 1], class numbers [P], C the background) → [P]
 - `overlap`: (boxes [P, 4], boxes [P, 4]), xyxy → [P]
 - `coordinates`: (numbers [P, 4], numbers [P, 4]) → [P, 4]

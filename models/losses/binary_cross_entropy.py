@@ -12,7 +12,7 @@ SEMANTICS = 1
 @loss("classification")
 def binary_cross_entropy(
     scores: ClassScores,
-    target: Float[Tensor, "*#P C"],
+    target: Float[Tensor, "*#P C"] | None,
     label: Bool[Tensor, "*#P C"] | None = None,  # noqa: ARG001 - soft targets say it all
 ) -> Float[Tensor, "P C"]:
     """-(y ln p + (1 - y) ln(1 - p)), y in 0..1.

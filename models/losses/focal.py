@@ -19,7 +19,7 @@ SEMANTICS = 1
 @loss("classification")
 def focal(
     scores: ClassScores,
-    target: Float[Tensor, "*#P C"],
+    target: Float[Tensor, "*#P C"] | None,
     label: Bool[Tensor, "*#P C"] | None = None,  # noqa: ARG001 - soft targets say it all
     *,
     flavor: Literal["torchvision", "mmdet", "ultralytics", "ppdet"] = "torchvision",
@@ -33,6 +33,9 @@ def focal(
     so that its values are divided by their number.
     """
     p = scores.all_probabilities
+    if target is None:
+        value = p**gamma * scores.cross_entropy(None) * (1 - alpha if alpha >= 0 else 1)
+        return value / p.shape[-1] if flavor == "ultralytics" else value
     distance = (p - target).abs() if flavor == "ppdet" else 1 - (target * p + (1 - target) * (1 - p))
     value = distance**gamma * scores.cross_entropy(target)
     if alpha >= 0:

@@ -19,10 +19,12 @@ SEMANTICS = 1
 @loss("classification")
 def quality_focal(
     scores: ClassScores,
-    target: Float[Tensor, "*#P C"],
+    target: Float[Tensor, "*#P C"] | None,
     label: Bool[Tensor, "*#P C"] | None = None,  # noqa: ARG001 - a target of 0 is a negative
     *,
     beta: Annotated[float, Ge(0)] = 2.0,
 ) -> Float[Tensor, "P C"]:
     """|y - p|^beta BCE(p, y)."""
-    return (target - scores.all_probabilities).abs() ** beta * scores.cross_entropy(target)
+    p = scores.all_probabilities
+    distance = p if target is None else (target - p).abs()
+    return distance**beta * scores.cross_entropy(target)

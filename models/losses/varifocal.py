@@ -19,7 +19,7 @@ SEMANTICS = 1
 @loss("classification")
 def varifocal(
     scores: ClassScores,
-    target: Float[Tensor, "*#P C"],
+    target: Float[Tensor, "*#P C"] | None,
     label: Bool[Tensor, "*#P C"] | None = None,
     *,
     flavor: Literal["mmdet", "ultralytics", "ppdet", "rtdetr"] = "mmdet",
@@ -35,13 +35,13 @@ def varifocal(
     divided by their number.
     """
     p = scores.all_probabilities
-    label = target > 0 if label is None else label
-    if flavor == "mmdet":
-        weight = torch.where(target > 0, target, alpha * (p - target).abs() ** gamma)
-        return weight * scores.cross_entropy(target)
+    taken = ClassScores(probabilities=p) if flavor == "ppdet" else scores
     negative = p.detach() if flavor == "rtdetr" else p
-    weight = torch.where(label, target, alpha * negative**gamma)
-    if flavor == "ppdet":
-        return weight * ClassScores(probabilities=p).cross_entropy(target)
-    value = weight * scores.cross_entropy(target)
+    weight = alpha * negative**gamma
+    if target is not None:
+        if flavor == "mmdet":
+            weight = torch.where(target > 0, target, alpha * (p - target).abs() ** gamma)
+        else:
+            weight = torch.where(target > 0 if label is None else label, target, weight)
+    value = weight * taken.cross_entropy(target)
     return value / p.shape[-1] if flavor == "ultralytics" else value

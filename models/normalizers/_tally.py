@@ -1,5 +1,6 @@
 """What normalizers count."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -19,9 +20,19 @@ class Tally:
     batch: Batch
     assignment: Assignment
     targets: Float[Tensor, "N"]
-    centerness: Float[Tensor, "N"]
-    row_weights: Float[Tensor, "N"]
+    centerness_of: Callable[[], Float[Tensor, "N"]]
+    row_weights_of: Callable[[], Float[Tensor, "N"]]
     by_image: bool
+
+    @property
+    def centerness(self) -> Float[Tensor, "N"]:
+        """The centerness targets, computed when asked for."""
+        return self.centerness_of()
+
+    @property
+    def row_weights(self) -> Float[Tensor, "N"]:
+        """The weight of each row's class, computed when asked for."""
+        return self.row_weights_of()
 
     def over_predictions(self, values: Tensor) -> Float[Tensor, "S"]:
         """Sums of one value for each prediction."""
