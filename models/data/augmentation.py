@@ -57,18 +57,24 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds, all of it at once."""
-        problems = list(check(type(self), asdict(self)))
-        for name in ("scale", "mosaic_scale"):
-            bounds = getattr(self, name)
-            if not any(problem.path[0] == name for problem in problems) and bounds[0] > bounds[1]:
-                problems.append(OptionError(f"{bounds} is upside down; give the smaller one first", (name,)))
-        if problems:
+        if problems := self.problems(asdict(self)):
             raise InvalidOptions(problems)
+
+    @classmethod
+    def problems(cls, options: Mapping[str, Any]) -> list[OptionError]:
+        """What is wrong with some options."""
+        problems = list(check(cls, options))
+        sound = options.keys() - {problem.path[0] for problem in problems}
+        for name in sorted(sound & {"scale", "mosaic_scale"}):
+            if options[name][0] > options[name][1]:
+                detail = f"{options[name]} is upside down; give the smaller one first"
+                problems.append(OptionError(detail, (name,)))
+        return problems
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Augmentation":
         """The defaults with some changes, as JSON has them."""
-        if problems := list(check(cls, options)):
+        if problems := cls.problems(options):
             raise InvalidOptions(problems)
         return cls(**fitted(cls, options))
 

@@ -5,13 +5,11 @@ one.
 """
 
 import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 
 from posneg.models.detectors import detector as detectors
@@ -74,27 +72,3 @@ def load_weights(file: Path) -> tuple[Detector, tuple[str, ...], tuple[int, int]
     network.load_state_dict(content["weights"])
     height, width = content["input_size"]
     return network.eval(), classes, (height, width)
-
-
-def random_states() -> dict[str, Any]:
-    """The state of every generator that is shared by a process."""
-    version, internal, gauss = random.getstate()
-    numpy = dict(np.random.get_state(legacy=False))
-    numpy["state"] = {**numpy["state"], "key": torch.from_numpy(numpy["state"]["key"].astype(np.int64))}
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": [version, list(internal), gauss],
-        "numpy": numpy,
-    }
-
-
-def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put every generator back to where `random_states` found it."""
-    torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    numpy = states["numpy"]
-    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].numpy()}})

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -57,40 +57,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, all of it at once."""
-        plain = {name: value for name, value in self.to_dict().items() if name not in NESTED}
-        problems = list(check(type(self), plain))
-        faulty = {problem.path[0] for problem in problems}
-        problems += [problem for problem in self._unfit() if problem.path[0] not in faulty]
-        if problems:
-            raise InvalidOptions(problems)
-
-    def _unfit(self) -> Iterator[OptionError]:
-        """What is wrong beyond types and bounds."""
-        if self.detector not in detectors:
-            yield OptionError(f"no detector {self.detector!r}; known: {', '.join(detectors)}", ("detector",))
-        if self.preset not in presets:
-            yield OptionError(f"no preset {self.preset!r}; known: {', '.join(presets)}", ("preset",))
-        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(lengths) > 1:
-            yield OptionError(f"{' and '.join(lengths)} both say how long; give one of them", (lengths[1],))
-        if self.input_size % LARGEST_STRIDE:
-            low = self.input_size - self.input_size % LARGEST_STRIDE
-            detail = f"{self.input_size} is no multiple of {LARGEST_STRIDE}, the largest stride"
-            yield OptionError(f"{detail}; use {low} or {low + LARGEST_STRIDE}", ("input_size",))
-        if not DEVICE.fullmatch(self.device):
-            yield OptionError(f"{self.device!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...", ("device",))
-        yield from self._unfit_objects()
-
-    def _unfit_objects(self) -> Iterator[OptionError]:
-        for name in NESTED:
-            if not isinstance(getattr(self, name), Mapping):
-                yield OptionError(f"{getattr(self, name)!r} is no object of options", (name,))
-                return
-        try:
-            Augmentation.of(self.augmentation)
-        except InvalidOptions as error:
-            for problem in error.problems:
-                yield OptionError(str(problem), ("augmentation", *problem.path))
+        _refuse(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON has it."""
@@ -99,18 +66,49 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """The configuration that `to_dict` gave, or some of its fields; unknown ones are named."""
-        known = [f.name for f in fields(cls)]
-        unknown = [
-            OptionError(f"no field {name!r}; known: {', '.join(known)}", (name,))
-            for name in values
-            if name not in known
-        ]
-        if unknown:
-            raise InvalidOptions(unknown)
+        _refuse(values)
         plain = {name: value for name, value in values.items() if name not in NESTED}
-        if problems := list(check(cls, plain)):
-            raise InvalidOptions(problems)
         return cls(**{**values, **fitted(cls, plain)})
+
+
+def _refuse(values: Mapping[str, Any]) -> None:
+    """Raise `InvalidOptions` with everything that is wrong with some fields."""
+    plain = {name: value for name, value in values.items() if name not in NESTED}
+    problems = [*check(TrainConfig, plain), *_unfit_objects(values)]
+    faulty = {problem.path[0] for problem in problems}
+    sound = {name: value for name, value in values.items() if name not in faulty}
+    problems += _unfit(sound)
+    if problems:
+        raise InvalidOptions(problems)
+
+
+def _unfit_objects(values: Mapping[str, Any]) -> Iterator[OptionError]:
+    """Nested options that are none, or that augmentation does not have."""
+    for name in NESTED:
+        if not isinstance(options := values.get(name, {}), Mapping):
+            yield OptionError(f"{options!r} is no object of options", (name,))
+        elif name == "augmentation":
+            for problem in Augmentation.problems(options):
+                yield OptionError(str(problem), (name, *problem.path))
+
+
+def _unfit(values: Mapping[str, Any]) -> Iterator[OptionError]:
+    """What is wrong beyond types and bounds."""
+    for name, known in (("detector", detectors), ("preset", presets)):
+        if name in values and values[name] not in known:
+            yield OptionError(f"no {name} {values[name]!r}; known: {', '.join(known)}", (name,))
+    lengths = [name for name in LENGTHS if values.get(name) is not None]
+    if len(lengths) > 1:
+        yield OptionError(f"{' and '.join(lengths)} both say how long; give one of them", (lengths[1],))
+    size = values.get("input_size", 0)
+    if size % LARGEST_STRIDE:
+        low = size - size % LARGEST_STRIDE
+        detail = f"{size} is no multiple of {LARGEST_STRIDE}, the largest stride"
+        yield OptionError(f"{detail}; use {low} or {low + LARGEST_STRIDE}", ("input_size",))
+    if not DEVICE.fullmatch(values.get("device", "auto")):
+        yield OptionError(
+            f"{values['device']!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...", ("device",)
+        )
 
 
 def default_steps(images: int, *, batch_size: int) -> int:

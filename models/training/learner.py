@@ -1,7 +1,7 @@
 """What learns: a network, the average that follows it, an optimizer and a loss; one step at a time."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +15,11 @@ from posneg.models.presets import resolve
 from posneg.models.training.average import Average
 from posneg.models.training.config import TrainConfig
 from posneg.models.training.evaluation import as_input
+from posneg.models.training.generators import seeded
 from posneg.models.training.schedule import average_decay
 from posneg.models.types import Batch, GroundTruth
 
-LEARNING_RATE = 2e-3  # for batches of LEARNING_RATE_BATCH images
+LEARNING_RATE = 4e-3  # for batches of LEARNING_RATE_BATCH images
 LEARNING_RATE_BATCH = 16
 LARGEST_GRADIENT_NORM = 10.0
 
@@ -63,12 +64,10 @@ class Learner:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             raw = self.network(images)
         truth = _moved(batch.ground_truth, self.device)
-        whole = Batch(
-            predictions=self.network.predictions(raw),
-            ground_truth=truth,
-            images=len(images),
-            sizes=images.new_tensor(images.shape[2:]).expand(len(images), 2),
-        )
+        predictions = self.network.predictions(raw)
+        extent = images.new_tensor([images.shape[3], images.shape[2]]).expand(len(predictions.image), 2)
+        predictions = replace(predictions, extent=extent)
+        whole = Batch(predictions=predictions, ground_truth=truth, images=len(images))
         return criterion(self.recipe, whole)
 
     def state(self) -> dict[str, Any]:
@@ -84,14 +83,6 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from torch's generators as if freshly seeded; afterwards they are as before."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def parameter_groups(network: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:

@@ -13,13 +13,14 @@ from posneg.models.data.augmentation import Augmentation
 from posneg.models.data.dataset import Dataset
 from posneg.models.data.loading import Examples, Loader
 from posneg.models.detectors._contract import Detector
-from posneg.models.training import checkpoint
+from posneg.models.training import checkpoint, generators
 from posneg.models.training.checkpoint import BEST, CHECKPOINT, LAST
 from posneg.models.training.config import TrainConfig, effective_batch_size, total_steps
 from posneg.models.training.evaluation import Metrics, Stopped, evaluate
 from posneg.models.training.events import Position, event, loss_event, metrics_event
+from posneg.models.training.generators import seeded
 from posneg.models.training.identity import identity, require_same, training_samples
-from posneg.models.training.learner import Learner, seeded
+from posneg.models.training.learner import Learner
 from posneg.models.training.machine import loader_workers, named_device, torch_threads
 from posneg.models.training.schedule import Schedule, Stopwatch
 
@@ -136,7 +137,7 @@ class _Run:
         self.learner.restore(content["learner"])
         self.progress = _Progress(**content["progress"])
         self.watch = Stopwatch(self.config.budget_clock, already_s=self.progress.elapsed_s)
-        checkpoint.restore_random_states(content["random"])
+        generators.restore(content["generators"])
 
     def learn(self) -> bool:
         """Step after step until the schedule ends; false when asked to stop before."""
@@ -225,7 +226,7 @@ class _Run:
             "identity": identity(self.config, self.dataset),
             "progress": asdict(self.progress),
             "learner": self.learner.state(),
-            "random": checkpoint.random_states(),
+            "generators": generators.states(),
         }
         checkpoint.save(content, self.folder / CHECKPOINT)
         self.saved_at = time.monotonic()
