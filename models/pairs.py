@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from posneg.models.boxes import center_distance_squared, iou
+from posneg.models.grids import cells_near, levels_of
 from posneg.models.types import GroundTruth, Predictions, image_starts
 
 
@@ -77,15 +78,45 @@ def pairs_inside(
     margin_px: float,
 ) -> Pairs:
     """The pairs whose anchor point lies more than `margin_px` inside `boxes`, which may be enlarged ones."""
+    near = _near_on_grids(predictions, ground_truth, usable, boxes)
+    if near is not None:
+        inside = _inside(predictions.points[near.prediction], boxes[near.ground_truth], margin_px)
+        return _finite(near.take(inside.nonzero().squeeze(1)), predictions)
     found = []
     for rows in rows_by_image(predictions, ground_truth, usable):
-        x, y = predictions.points[rows.predictions].T
-        left, top, right, bottom = boxes[rows.ground_truth].T[:, :, None]
-        inside = (x - left > margin_px) & (right - x > margin_px)  # [G, N], a side at a time: no [G, N, 4]
-        inside &= (y - top > margin_px) & (bottom - y > margin_px)
-        which = inside.nonzero()  # [P, 2]: ground truth, prediction
+        points = predictions.points[rows.predictions][None]
+        which = _inside(points, boxes[rows.ground_truth][:, None], margin_px).nonzero()  # [P, 2]
         found.append((which[:, 1] + rows.predictions.start, rows.ground_truth[which[:, 0]]))
     return _finite(_joined(found, predictions), predictions)
+
+
+def _inside(
+    points: Float[Tensor, "*#P 2"], boxes: Float[Tensor, "*#P 4"], margin_px: float
+) -> Bool[Tensor, "*P"]:
+    """A side at a time, so that no tensor of four distances a pair is made."""
+    (x, y), (left, top, right, bottom) = points.unbind(-1), boxes.unbind(-1)
+    inside = (x - left > margin_px) & (right - x > margin_px)
+    return inside & (y - top > margin_px) & (bottom - y > margin_px)
+
+
+def _near_on_grids(
+    predictions: Predictions,
+    ground_truth: GroundTruth,
+    usable: Bool[Tensor, "G"],
+    boxes: Float[Tensor, "G 4"],
+) -> Pairs | None:
+    """Pairs that hold every one inside, where all images have the same grids of points; else None."""
+    if len(predictions.image) == 0 or len(ground_truth.image) == 0:
+        return None
+    images = int(torch.maximum(predictions.image[-1], ground_truth.image[-1])) + 1
+    levels = levels_of(predictions.points, predictions.strides, predictions.image, images)
+    if levels is None:
+        return None
+    chosen = usable.nonzero().squeeze(1)
+    cell, box = cells_near(levels, boxes[chosen])
+    truth = chosen[box]
+    rows = len(predictions.image) // images
+    return Pairs(prediction=cell + ground_truth.image[truth] * rows, ground_truth=truth)
 
 
 def pairs_overlapping(
@@ -144,8 +175,7 @@ def rank_within(
     """Rank from 0 of each eligible value in its group, largest first, ties by position; else a huge one."""
     rank = torch.full_like(group, torch.iinfo(group.dtype).max)
     rows = eligible.nonzero().squeeze(1)
-    order = value[rows].sort(descending=True, stable=True).indices
-    order = order[group[rows][order].sort(stable=True).indices]
+    order = _descending_in_groups(group[rows], value[rows])
     groups = group[rows][order]
     position = torch.arange(len(rows), device=group.device)
     new = torch.ones_like(groups, dtype=torch.bool)
@@ -153,6 +183,16 @@ def rank_within(
     start = torch.where(new, position, 0).cummax(0).values
     rank[rows[order]] = position - start
     return rank
+
+
+def _descending_in_groups(group: Int[Tensor, "P"], value: Float[Tensor, "P"]) -> Int[Tensor, "P"]:
+    """The order by group, then by value from the largest, then by position."""
+    if value.dtype == torch.float32:  # group and value fit into one whole number: one sort in place of two
+        bits = (value + 0.0).view(torch.int32).long()  # adding zero makes the two zeros one
+        rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+        return (group * 2**32 - rising).sort(stable=True).indices
+    order = value.sort(descending=True, stable=True).indices
+    return order[group[order].sort(stable=True).indices]
 
 
 def value_at_rank(
