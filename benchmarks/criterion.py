@@ -53,9 +53,12 @@ class Workload:
         )
 
     def batch(self) -> Batch:
-        """The batch, decoded with gradients."""
+        """The batch as a detector hands it over."""
+        with torch.no_grad():
+            boxes = boxes_from_dfl(self.dfl, self.points, self.strides)
         predictions = Predictions(
-            boxes=boxes_from_dfl(self.dfl, self.points, self.strides),
+            boxes=boxes,
+            boxes_from_dfl=True,
             scores=ClassScores(logits=self.logits),
             image=torch.arange(IMAGES).repeat_interleave(len(self.points) // IMAGES),
             points=self.points,

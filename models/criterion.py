@@ -115,16 +115,17 @@ def _term(name: str, term: TermRecipe, matched: Matched, recipe: Recipe) -> Term
     scale = term.weight / normalization.used
     scale = scale / batch.images if term.scope == "image" else scale.expand(batch.images)
     shares = rows * scale[batch.predictions.image]
-    value, positive = shares.sum(), shares[assignment.positive].sum()
+    positive = torch.where(assignment.positive, shares, 0).sum()
+    negative = torch.where(assignment.positive, 0, shares).sum()
     return Term(
         weight=term.weight,
         normalization=normalization,
         rows=rows,
         scale=scale,
         raw=rows.sum(),
-        value=value,
+        value=positive + negative,
         positive=positive,
-        negative=value - positive,
+        negative=negative,
         available=found is not None,
     )
 

@@ -4,13 +4,14 @@ Dense terms (classification, objectness) have a value for every prediction that 
 distributions, centerness) for positives alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from posneg.models import boxes
+from posneg.models.heads import boxes_from_dfl
 from posneg.models.losses import kind_of, losses
 from posneg.models.recipe import Recipe, TermRecipe
 from posneg.models.types import Assignment, Batch, ClassScores
@@ -20,7 +21,8 @@ from posneg.models.types import Assignment, Batch, ClassScores
 class Matched:
     """A batch under an assignment: its positives as pairs, and the classification target of each prediction.
 
-    `weight` is that of the ground truth, `truth` its box; `targets` are 0 but for positives.
+    `weight` is that of the ground truth, `truth` its box; `boxes` and `dfl` are those of the matched
+    predictions, with gradients; `targets` are 0 but for positives.
     """
 
     batch: Batch
@@ -28,14 +30,22 @@ class Matched:
     targets: Float[Tensor, "N"]
     prediction: Int[Tensor, "P"]
     ground_truth: Int[Tensor, "P"]
-    weight: Float[Tensor, "P"] = field(repr=False)
-    truth: Float[Tensor, "P 4"] = field(repr=False)
+    weight: Float[Tensor, "P"]
+    truth: Float[Tensor, "P 4"]
+    dfl: Float[Tensor, "P 4 R"] | None
+    boxes: Float[Tensor, "P 4"]
 
     @classmethod
     def of(cls, recipe: Recipe, batch: Batch, assignment: Assignment) -> "Matched":
         """The pairs of an assignment under a recipe."""
         prediction = assignment.positive.nonzero().squeeze(1)
         ground_truth = assignment.ground_truth[prediction]
+        given = batch.predictions
+        dfl = None if given.dfl is None else given.dfl[prediction]
+        if given.boxes_from_dfl and dfl is not None:
+            matched = boxes_from_dfl(dfl, given.points[prediction], given.strides[prediction])
+        else:
+            matched = given.boxes[prediction]
         return cls(
             batch=batch,
             assignment=assignment,
@@ -44,6 +54,8 @@ class Matched:
             ground_truth=ground_truth,
             weight=batch.ground_truth.weight[ground_truth],
             truth=batch.ground_truth.boxes[ground_truth],
+            dfl=dfl,
+            boxes=matched,
         )
 
     @property
@@ -185,16 +197,15 @@ def _pair_weight(term: TermRecipe, matched: Matched) -> Float[Tensor, "P"]:
 
 def _pairs(term: TermRecipe, matched: Matched, recipe: Recipe) -> Float[Tensor, "P"] | None:
     """The loss of each matched pair, summed over coordinates or sides; None where a column is missing."""
-    predictions, rows = matched.batch.predictions, matched.prediction
     function, kind = losses[term.loss], kind_of(term.loss)
     if kind == "distribution":
-        if predictions.dfl is None:
+        if matched.dfl is None:
             return None
-        sides: Tensor = function(predictions.dfl[rows], matched.distances, **term.options)
+        sides: Tensor = function(matched.dfl, matched.distances, **term.options)
         return sides.sum(-1)
     if kind == "overlap":
         unit = _unit(term, matched)
-        overlaps: Tensor = function(predictions.boxes[rows] / unit, matched.truth / unit, **term.options)
+        overlaps: Tensor = function(matched.boxes / unit, matched.truth / unit, **term.options)
         return overlaps
     compared = _compared(term, matched, recipe)
     if compared is None:
@@ -209,9 +220,9 @@ def _compared(term: TermRecipe, matched: Matched, recipe: Recipe) -> tuple[Tenso
     unit = _unit(term, matched)
     match term.compared:
         case "boxes":
-            return predictions.boxes[rows] / unit, truth / unit
+            return matched.boxes / unit, truth / unit
         case "centered":
-            centered = boxes.to_centered(predictions.boxes[rows])
+            centered = boxes.to_centered(matched.boxes)
             return centered / unit, boxes.to_centered(truth) / unit
         case "deltas" if predictions.deltas is not None and predictions.anchors is not None:
             wanted = boxes.to_deltas(predictions.anchors[rows], truth, scale=recipe.delta_scale)

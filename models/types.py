@@ -78,7 +78,8 @@ class Predictions:
 
     `boxes` are xyxy in pixels. `points` and `strides` are in pixels; `ltrb` and `dfl` (logits over bins,
     sides left, top, right, bottom) count strides; `deltas` are relative to `anchors`. Rows that are not
-    `finite` take no part; None means that all are.
+    `finite` take no part; None means that all are. With `boxes_from_dfl` the boxes carry no gradient, and
+    those of the matches are decoded anew from `dfl`, with one: a dense pass less backwards.
     """
 
     boxes: Float[Tensor, "N 4"]
@@ -95,6 +96,7 @@ class Predictions:
     centerness: Float[Tensor, "N"] | None = None
     extent: Float[Tensor, "N 2"] | None = None
     finite: Bool[Tensor, "N"] | None = None
+    boxes_from_dfl: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

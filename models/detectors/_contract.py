@@ -33,12 +33,15 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def predictions(self, raw: Raw) -> Predictions:
-        """The batch as the criterion takes it: flat, boxes decoded with gradient, image after image."""
+        """The batch as the criterion takes it: flat, image after image; it decodes matched boxes anew."""
         images, count = raw.logits.shape[:2]
         points, strides = raw.points.repeat(images, 1), raw.strides.repeat(images)
         dfl = raw.dfl.flatten(0, 1)
+        with torch.no_grad():
+            boxes = boxes_from_dfl(dfl, points, strides)
         return Predictions(
-            boxes=boxes_from_dfl(dfl, points, strides),
+            boxes=boxes,
+            boxes_from_dfl=True,
             scores=ClassScores(logits=raw.logits.flatten(0, 1)),
             image=torch.arange(images, device=dfl.device).repeat_interleave(count),
             points=points,
