@@ -185,7 +185,8 @@ def _distances(scene: _Scene, rows: slice, ground_truth: Int[Tensor, "G"]) -> Fl
     """Between the centres, in pixels; infinite for anchors that take no part."""
     centers = boxes.centers(scene.anchors[rows])
     true = boxes.centers(scene.ground_truth.boxes[ground_truth])
-    distance = torch.hypot(centers[None, :, 0] - true[:, None, 0], centers[None, :, 1] - true[:, None, 1])
+    x, y = (centers[None, :, axis] - true[:, None, axis] for axis in range(2))
+    distance = (x * x + y * y).sqrt()  # equal for equal squares, which hypot does not promise
     distance = torch.where(scene.excused[rows], LAST_RESORT_PX, distance)
     finite = scene.predictions.finite
     return distance if finite is None else torch.where(finite[rows], distance, torch.inf)
@@ -261,7 +262,7 @@ def _rank_test(scene: _Scene, weighed: _Weighed, near: _Near) -> Test:
     first_out = value_at_rank(others, near.distance, near.rank, scene.topk, groups)[own]
     centers = boxes.centers(scene.anchors[weighed.pairs.prediction])
     offset = centers - boxes.centers(scene.ground_truth.boxes[weighed.pairs.ground_truth])
-    distance = torch.hypot(offset[:, 0], offset[:, 1])
+    distance = (offset * offset).sum(1).sqrt()
     distance = torch.where(scene.excused[weighed.pairs.prediction], LAST_RESORT_PX, distance)
     # Measured anew, the last digit may differ from the one that was ranked by.
     inner, outer = torch.fmin(distance, first_out), torch.fmax(distance, last_in)

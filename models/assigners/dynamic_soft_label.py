@@ -66,7 +66,7 @@ def _distance(predictions: Predictions, ground_truth: GroundTruth, p: Tensor, g:
     """Between point and centre of the box, in pixels."""
     center = boxes.centers(ground_truth.boxes)
     x, y = (predictions.points[:, axis][p] - center[:, axis][g] for axis in range(2))
-    return torch.hypot(x, y)
+    return (x * x + y * y).sqrt()
 
 
 def _class_cost(

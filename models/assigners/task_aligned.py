@@ -253,6 +253,8 @@ def _result(
     zeros = metric.new_zeros(len(degenerate))
     best_metric = zeros.scatter_reduce(0, box, metric, "amax")[box]
     best_overlap = zeros.scatter_reduce(0, box, overlap, "amax")[box]
+    whole = best_metric + eps  # 0 in half precision, where eps vanishes, if the best metric is 0
+    quality = torch.where(whole > 0, metric * best_overlap / torch.where(whole > 0, whole, 1), 0)
     count = len(predictions.boxes)
     column = metric.new_zeros(count)
     index = torch.zeros_like(predictions.image)
@@ -262,7 +264,7 @@ def _result(
         ground_truth=index.scatter(0, prediction, box),
         iou=column.scatter(0, prediction, overlap),
         metric=column.scatter(0, prediction, metric),
-        quality=column.scatter(0, prediction, metric * best_overlap / (best_metric + eps)),
+        quality=column.scatter(0, prediction, quality),
         degenerate=degenerate,
         reason=index,
         reasons=("TOP_K",),

@@ -136,13 +136,15 @@ def test_points_have_the_classes_and_distances_that_mmdet_gives_them(name: str) 
 
 @pytest.mark.parametrize("name", goldens.names("atss_", "simota_", "dynsoft_", "hungarian_"))
 def test_overlaps_and_costs_are_the_upstreams(name: str) -> None:
-    """Of each match: its IoU where the file has one, and its cost."""
+    """Of each match its IoU where the file has one; and the cost of every pair that was weighed."""
     golden = goldens.load(name)
     batch = goldens.assignment_batch(golden)
     which, options = request(golden)
 
-    result = assigner.bind(which, options)(batch.predictions, batch.ground_truth)
+    result = assigner.bind(which, options)(batch.predictions, batch.ground_truth, trace=True)
 
+    trace = result.trace
+    assert trace is not None
     for number, (rows, first_box) in enumerate(by_image(batch)):
         expected, at = golden["expected"]["images"][number], result.positive[rows]
         overlap = expected.get("matched_iou") or expected.get("max_overlap")
@@ -153,5 +155,10 @@ def test_overlaps_and_costs_are_the_upstreams(name: str) -> None:
             cost = goldens.tensor(expected["pairwise"]["cost"], -1, len(at))
             wanted = cost[result.ground_truth[rows][at] - first_box, at.nonzero().squeeze(1)]
             torch.testing.assert_close(result.metric[rows][at], wanted, rtol=1e-5, atol=1e-5)
+            here = batch.predictions.image[trace.prediction] == number
+            box, row = trace.ground_truth[here] - first_box, trace.prediction[here] - rows.start
+            known = cost[box, row].isfinite()
+            torch.testing.assert_close(trace.metric[here][known], cost[box, row][known], rtol=1e-5, atol=1e-4)
+            assert known.sum() > at.sum()
         if "total_cost" in expected:
             assert result.metric[rows].sum().item() == pytest.approx(expected["total_cost"], rel=1e-5)
