@@ -24,7 +24,7 @@ from posneg.models.imaging import ImageError, Placement, decode, letterbox
 from posneg.models.types import GroundTruth
 
 MAX_PIXELS = 2**28
-CACHE_MIB = 4096
+CACHE_MIB = 2048
 # What a generator is for, beside the seed, so that no two draw the same numbers.
 ORDER, VIEW = 0, 1
 MINIMUM_SIDE_PX = 1.0  # a box below this in the input is no object that a point could stand for

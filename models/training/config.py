@@ -1,5 +1,6 @@
 """What to train and for how long: plain data, checked when it is made, the same in JSON. No torch here."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -125,7 +126,7 @@ def total_steps(config: TrainConfig, images: int) -> int | None:
         return config.steps
     batch_size = effective_batch_size(config, images)
     if config.epochs is not None:
-        return max(round(config.epochs * images / batch_size), 1)
+        return math.ceil(config.epochs * images / batch_size)
     return DEFAULT_OVERFIT_STEPS if config.overfit else default_steps(images, batch_size=batch_size)
 
 

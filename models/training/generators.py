@@ -13,36 +13,36 @@ import torch
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw as if freshly seeded; afterwards every generator is as before."""
-    before = states()
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw as if freshly seeded; afterwards the generators of the process and of `device` are as before."""
+    before = states(device)
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
         yield
     finally:
-        restore(before)
+        restore(before, device)
 
 
-def states() -> dict[str, Any]:
-    """The state of every generator, as values that a checkpoint may hold."""
+def states(device: torch.device) -> dict[str, Any]:
+    """The state of every generator, as values that a checkpoint may hold; other GPUs are left asleep."""
     version, internal, gauss = random.getstate()
     numpy = dict(np.random.get_state(legacy=False))
     numpy["state"] = {**numpy["state"], "key": torch.from_numpy(numpy["state"]["key"].astype(np.int64))}
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "python": [version, list(internal), gauss],
         "numpy": numpy,
     }
 
 
-def restore(before: Mapping[str, Any]) -> None:
-    """Put every generator back to where `states` found it; those of a GPU only on as many GPUs."""
+def restore(before: Mapping[str, Any], device: torch.device) -> None:
+    """Put every generator back to where `states` found it, a GPU's too if there was one and is one."""
     torch.set_rng_state(before["torch"])
-    if torch.cuda.is_available() and len(before["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(before["cuda"])
+    if before["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(before["cuda"], device)
     version, internal, gauss = before["python"]
     random.setstate((version, tuple(internal), gauss))
     numpy = before["numpy"]

@@ -34,7 +34,7 @@ class Learner:
     def __init__(self, config: TrainConfig, *, classes: int, device: torch.device) -> None:
         self.device = device
         self.recipe = resolve(config.preset, assigner=config.assigner, loss=config.loss)
-        with seeded(config.seed):
+        with seeded(config.seed, device):
             network: Detector = detectors[config.detector](classes=classes)
         self.network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.average = Average(self.network)

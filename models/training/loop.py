@@ -76,8 +76,9 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(torch_threads(config.threads))
-        stack.enter_context(seeded(config.seed))
-        run = _Run(config, dataset, folder, emit, should_stop)
+        device = named_device(config.device)
+        stack.enter_context(seeded(config.seed, device))
+        run = _Run(config, dataset, folder, device, emit, should_stop)
         stack.enter_context(run.loader)
         run.resume()
         return run.finish() if run.learn() else run.stop()
@@ -91,12 +92,13 @@ class _Run:
         config: TrainConfig,
         dataset: Dataset,
         folder: Path,
+        device: torch.device,
         emit: Emit,
         should_stop: Callable[[], bool],
     ) -> None:
-        self.config, self.dataset, self.folder = config, dataset, folder
+        self.config, self.dataset, self.folder, self.device = config, dataset, folder, device
         self.emit, self.should_stop = emit, should_stop
-        self.device = named_device(config.device)
+        self.identity = identity(config, dataset)
         samples = training_samples(config, dataset)
         self.size = (config.input_size, config.input_size)
         self.examples = Examples(samples, self.size)
@@ -133,11 +135,11 @@ class _Run:
             self.emit(event("log", self.position, message=self._introduction()))
             return
         content = checkpoint.load(file)
-        require_same(content["identity"], identity(self.config, self.dataset), file)
+        require_same(content["identity"], self.identity, file)
         self.learner.restore(content["learner"])
         self.progress = _Progress(**content["progress"])
         self.watch = Stopwatch(self.config.budget_clock, already_s=self.progress.elapsed_s)
-        generators.restore(content["generators"])
+        generators.restore(content["generators"], self.device)
 
     def learn(self) -> bool:
         """Step after step until the schedule ends; false when asked to stop before."""
@@ -223,10 +225,10 @@ class _Run:
             self.emit(event("checkpoint", self.position, file=CHECKPOINT))
         self.progress.elapsed_s = self.watch.elapsed_s
         content = {
-            "identity": identity(self.config, self.dataset),
+            "identity": self.identity,
             "progress": asdict(self.progress),
             "learner": self.learner.state(),
-            "generators": generators.states(),
+            "generators": generators.states(self.device),
         }
         checkpoint.save(content, self.folder / CHECKPOINT)
         self.saved_at = time.monotonic()
@@ -284,7 +286,7 @@ class _Run:
             step=step,
             steps=steps,
             epoch=step * self.batch_size // images,
-            epochs=None if steps is None else steps * self.batch_size // images,
+            epochs=None if steps is None else max(steps * self.batch_size // images, 1),
             fraction=round(self._fraction(), 6),
         )
 

@@ -1,11 +1,16 @@
 """What every detector of the registry keeps to; none is named here, so that a new one is tested at once."""
 
+from pathlib import Path
+
+import jaxtyping
 import pytest
 import torch
 
 from posneg.models.criterion import criterion
 from posneg.models.detectors import detector
 from posneg.models.detectors._contract import Detector
+from posneg.models.export.onnx import export
+from posneg.models.export.parity import parity
 from posneg.models.presets import resolve
 from posneg.models.types import Batch, GroundTruth
 
@@ -116,3 +121,18 @@ def test_the_same_seed_gives_the_same_network(name: str) -> None:
     first, second = network(name).state_dict(), network(name).state_dict()
 
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@names
+def test_the_export_answers_like_the_network(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the registry has can be served: ONNX, any batch, within the parity report's tolerances."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its checks pin a symbolic batch size
+    model = network(name)
+    model(images(64, 64))  # running statistics that are not those of a new layer
+    file = tmp_path / "model.onnx"
+    export(model, labels=["a", "b", "c"], input_size=(64, 64), file=file)
+    pictures = [(image * 255).byte().permute(1, 2, 0).numpy() for image in images(64, 64)]
+
+    assert parity(model, file, pictures).ok

@@ -74,6 +74,7 @@ def test_lengths_are_counted_in_steps() -> None:
     """Epochs are of the images at hand; a budget has no number of steps."""
     assert total_steps(TrainConfig(steps=7), 100) == 7
     assert total_steps(TrainConfig(epochs=4, batch_size=16), 40) == 10
+    assert total_steps(TrainConfig(epochs=20, batch_size=16), 205) == 257
     assert total_steps(TrainConfig(budget_seconds=1.0), 40) is None
     assert effective_batch_size(TrainConfig(batch_size=16), 8) == 8
 
