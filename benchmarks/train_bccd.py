@@ -37,16 +37,13 @@ def report(cells: Path, budget_s: float) -> None:
         budget_seconds=budget_s, budget_clock="cpu", batch_size=8, input_size=320, threads=2, device="cpu"
     )
     print(f"{date.today()} · {processor()} · {os.cpu_count()} cores · load {os.getloadavg()[0]:.1f}")
-    print(
-        f"{ {name: len(samples) for name, samples in dataset.splits.items()} } images, {len(issues)} issues"
-    )
+    counts = ", ".join(f"{name} {len(samples)}" for name, samples in dataset.splits.items())
+    print(f"images: {counts}; {len(issues)} issues")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, dataset, Path(folder), emit=tell)
-    images = result.steps * config.batch_size
-    print(
-        f"{result.steps} steps, {result.epochs} epochs, {images / result.seconds:.1f} images per CPU-second"
-    )
+    rate = result.steps * config.batch_size / result.seconds
+    print(f"{result.steps} steps, {result.epochs} epochs, {rate:.1f} images per CPU-second")
     print(f"{result.seconds:.0f} CPU-seconds, {time.monotonic() - began:.0f} seconds in all")
     for split, found in result.metrics.items():
         classes = ", ".join(f"{name} {one['map']:.3f}" for name, one in found["by_class"].items())

@@ -30,9 +30,9 @@ class TrainConfig:
     images does (`default_steps`). `budget_clock` is what a budget counts: elapsed time, or CPU time of the
     process. `overfit` trains on so many images without augmentation and measures on the same: a sanity check
     of data and settings. `preset`, `assigner` and `loss` are those of `/v1/losses`. `learning_rate` belongs
-    to a batch of `batch_size`; None scales with it. `evaluate_every` and `checkpoint_every` count steps; None
-    leaves both to the length of the run. `threads` (of torch on the CPU) and `workers` (that prepare images)
-    None: as the machine has them.
+    to a batch of `batch_size`; None follows its root. `evaluate_every` and `checkpoint_every` count steps;
+    None leaves both to the length of the run. `threads` (of torch on the CPU) and `workers` (that prepare
+    images) None: as the machine has them.
     """
 
     detector: str = "nano"

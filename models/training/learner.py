@@ -1,5 +1,6 @@
 """What learns: a network, the average that follows it, an optimizer and a loss; one step at a time."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from posneg.models.training.generators import seeded
 from posneg.models.training.schedule import average_decay
 from posneg.models.types import Batch, GroundTruth
 
-LEARNING_RATE = 4e-3  # for batches of LEARNING_RATE_BATCH images
+LEARNING_RATE = 4e-3  # for batches of LEARNING_RATE_BATCH images; by the root of the size for others
 LEARNING_RATE_BATCH = 16
 LARGEST_GRADIENT_NORM = 10.0
 
@@ -41,7 +42,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, weight_decay=config.weight_decay), fused=True
         )
-        scaled = LEARNING_RATE * config.batch_size / LEARNING_RATE_BATCH
+        scaled = LEARNING_RATE * math.sqrt(config.batch_size / LEARNING_RATE_BATCH)
         self.learning_rate = config.learning_rate if config.learning_rate is not None else scaled
 
     def learn(self, batch: TrainingBatch, *, step: int, learning_rate: float) -> Breakdown:
