@@ -20,7 +20,7 @@ def job(row: Row, queue_position: int | None) -> dict[str, Any]:
         "created_at": row["created_at"],
         "queue_position": queue_position,
         "transitions": row["transitions"],
-        "progress": _start(spec) | row["progress"],
+        "progress": _progress(row),
         "metrics": NO_METRICS | row["metrics"],
         "error": row["error"],
         "result": row["result"],
@@ -28,6 +28,14 @@ def job(row: Row, queue_position: int | None) -> dict[str, Any]:
         "worker": row["executor"],
         "links": links | {"model": f"/v1/models/{spec['model']}"},
     }
+
+
+def _progress(row: Row) -> dict[str, Any]:
+    """How far a job is; one that succeeded is at its end, whatever it was meant to take."""
+    progress = _start(row["spec"]) | row["progress"]
+    if row["state"] == "succeeded":
+        progress |= {"steps": progress["step"], "epochs": progress["epoch"], "eta_seconds": 0.0}
+    return progress
 
 
 def _start(spec: dict[str, Any]) -> dict[str, Any]:
