@@ -166,7 +166,8 @@ def _told(weighed: _Weighed, matched: _Matched) -> Columns:
     told = told.scatter(0, cost.argmin(0, keepdim=True), True)
     box, at = told.nonzero().T
     ordered, order = cost.sort(dim=1, stable=True)
-    rank = torch.empty_like(order).scatter(1, order, torch.arange(cost.shape[1]).expand_as(order))
+    places = torch.arange(cost.shape[1], device=cost.device).expand_as(order)
+    rank = torch.empty_like(order).scatter(1, order, places)
     padded = torch.cat([ordered, torch.full_like(ordered[:, :1], torch.nan)], 1)
     within = matched.claimed[box, at]
     limit = padded[box, matched.k[box] - 1 + within.long()]

@@ -140,7 +140,7 @@ def _told(
     start: int, ground_truth: Int[Tensor, "G"], iou: Float[Tensor, "G N"], index: Int[Tensor, "N"]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """The pairs that an explanation names: each anchor's best box and its match, each box's best anchor."""
-    numbers, rows = torch.arange(iou.shape[1]), torch.arange(iou.shape[0])
+    numbers, rows = (torch.arange(iou.shape[axis], device=iou.device) for axis in (1, 0))
     best_box, best_anchor = iou.argmax(0), iou.argmax(1)
     picked = [(numbers, best_box), (numbers, index), (best_anchor, rows)]
     return [(n + start, ground_truth[g], iou[g, n].clamp(min=0)) for n, g in picked]

@@ -1,5 +1,6 @@
 """Random small scenes for laws: crowded, with ties, empty images and ignored boxes among them."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import torch
@@ -109,35 +110,35 @@ def split(batch: Batch) -> list[Batch]:
 
 def _rows(rows: Predictions | GroundTruth, chosen: torch.Tensor):
     values = {f.name: getattr(rows, f.name) for f in fields(rows)}
-    return replace(
-        rows,
-        **{
-            name: value.take(chosen) if isinstance(value, ClassScores) else value[chosen]
-            for name, value in values.items()
-            if value is not None
-        },
-    )
+    picked = {name: value[chosen] for name, value in values.items() if isinstance(value, torch.Tensor)}
+    if isinstance(rows, Predictions):
+        picked["scores"] = rows.scores.take(chosen)
+    return replace(rows, **picked)
 
 
 def _cat(parts: list):
-    values = {f.name: [getattr(p, f.name) for p in parts] for f in fields(parts[0])}
-    joined = {}
-    for name, column in values.items():
-        if isinstance(column[0], ClassScores):
-            joined[name] = ClassScores(logits=torch.cat([scores.values for scores in column]))
-        elif column[0] is not None:
-            joined[name] = torch.cat(column)
+    values = {f.name: [getattr(part, f.name) for part in parts] for f in fields(parts[0])}
+    joined = {name: torch.cat(v) for name, v in values.items() if isinstance(v[0], torch.Tensor)}
+    if "scores" in values:
+        joined["scores"] = ClassScores(logits=torch.cat([scores.values for scores in values["scores"]]))
     return replace(parts[0], **joined)
 
 
 def cast(batch: Batch, dtype: torch.dtype) -> Batch:
     """The batch in another precision."""
+    return _each(batch, lambda values: values.to(dtype) if values.is_floating_point() else values)
 
+
+def to_device(batch: Batch, device: str) -> Batch:
+    """The batch on another device."""
+    return _each(batch, lambda values: values.to(device))
+
+
+def _each(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
     def rows(part):
         values = {f.name: getattr(part, f.name) for f in fields(part)}
-        numbers = {n: v for n, v in values.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
-        return replace(part, **{name: value.to(dtype) for name, value in numbers.items()})
+        tensors = {n: change(v) for n, v in values.items() if isinstance(v, torch.Tensor)}
+        return replace(part, **tensors)
 
-    predictions = rows(batch.predictions)
-    predictions = replace(predictions, scores=rows(batch.predictions.scores))
+    predictions = replace(rows(batch.predictions), scores=rows(batch.predictions.scores))
     return replace(batch, predictions=predictions, ground_truth=rows(batch.ground_truth))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from posneg.models.assigners import assigner
 from posneg.models.explain.reasons import explain
 from posneg.models.types import Assignment, Batch, ClassScores
-from tests.models.scenes import cast, join, pick, scenes, split
+from tests.models.scenes import cast, join, pick, scenes, split, to_device
 
 REASONS = {
     "TOP_K",
@@ -33,7 +33,7 @@ REASONS = {
     "DEGENERATE",
     "NO_PREDICTIONS",
 }
-few = settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 
 
 def flavors(name: str) -> list[str]:
@@ -198,7 +198,7 @@ def test_without_boxes_nothing_is_positive(name: str, flavor: str, batch: Batch)
 
 @every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(batch=scenes())
 def test_columns_have_the_dtype_of_the_boxes(
     name: str, flavor: str, dtype: torch.dtype, batch: Batch
@@ -230,3 +230,17 @@ def test_extreme_scores_give_finite_numbers(name: str, flavor: str, batch: Batch
     assert result.trace is not None
     assert all(test.value.isfinite().all() for test in result.trace.tests)
     explain(extreme, result)
+
+
+@pytest.mark.gpu
+@every
+@settings(max_examples=5)
+@given(batch=scenes())
+def test_a_gpu_assigns_what_a_cpu_assigns(name: str, flavor: str, batch: Batch) -> None:
+    """Where nothing ties: the same states and matches."""
+    result = assign(name, flavor, to_device(batch, "cuda"), trace=True)
+
+    expected = assign(name, flavor, batch)
+    assert result.positive.tolist() == expected.positive.tolist()
+    assert result.ground_truth.tolist() == expected.ground_truth.tolist()
+    torch.testing.assert_close(result.metric.cpu(), expected.metric)

@@ -13,7 +13,7 @@ from posneg.models.types import Batch
 from tests.models import reference_assigners as reference
 from tests.models.scenes import scene, scenes
 
-some = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 one_image = scenes(images=1)
 
 
