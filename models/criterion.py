@@ -111,7 +111,7 @@ def _term(name: str, term: TermRecipe, matched: Matched, recipe: Recipe) -> Term
     rows = torch.zeros_like(matched.targets) if found is None else found
     if assignment.times is not None and name == recipe.sampled_term:
         rows = rows * assignment.times
-    normalization = _normalization(term, matched, recipe)
+    normalization = normalization_of(term, matched, recipe)
     scale = term.weight / normalization.used
     scale = scale / batch.images if term.scope == "image" else scale.expand(batch.images)
     shares = rows * scale[batch.predictions.image]
@@ -130,7 +130,8 @@ def _term(name: str, term: TermRecipe, matched: Matched, recipe: Recipe) -> Term
     )
 
 
-def _normalization(term: TermRecipe, matched: Matched, recipe: Recipe) -> Normalization:
+def normalization_of(term: TermRecipe, matched: Matched, recipe: Recipe) -> Normalization:
+    """What a term's normalizer counts in a batch under an assignment."""
     tally = Tally(
         batch=matched.batch,
         assignment=matched.assignment,

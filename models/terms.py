@@ -36,8 +36,14 @@ class Matched:
     boxes: Float[Tensor, "P 4"]
 
     @classmethod
-    def of(cls, recipe: Recipe, batch: Batch, assignment: Assignment) -> "Matched":
-        """The pairs of an assignment under a recipe."""
+    def of(
+        cls,
+        recipe: Recipe,
+        batch: Batch,
+        assignment: Assignment,
+        targets: Float[Tensor, "N"] | None = None,
+    ) -> "Matched":
+        """The pairs of an assignment under a recipe, which gives the targets where they are not recorded."""
         prediction = assignment.positive.nonzero().squeeze(1)
         ground_truth = assignment.ground_truth[prediction]
         given = batch.predictions
@@ -49,7 +55,7 @@ class Matched:
         return cls(
             batch=batch,
             assignment=assignment,
-            targets=_targets(recipe, batch, assignment),
+            targets=_targets(recipe, batch, assignment) if targets is None else targets,
             prediction=prediction,
             ground_truth=ground_truth,
             weight=batch.ground_truth.weight[ground_truth],

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,12 +26,26 @@ from posneg.service.schemas.loss_input import LossInput, Notice
 Json = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A request with its recipe, what became of its predictions, and its loss where that was asked for."""
+
+    recipe: Recipe
+    explained: Explained
+    breakdown: Breakdown | None
+
+
 def answer(request: LossInput, *, loss: bool, max_pairs: int | None = None) -> Json:
     """The body of the answer to /v1/losses, or with `loss=False` to /v1/assignments.
 
     Raises `InvalidRequest` for options that do not fit, and `TooLarge` where more than `max_pairs` pairs of a
     prediction and a ground truth would have to be weighed.
     """
+    return strict(_body(evaluate(request, loss=loss, max_pairs=max_pairs)))
+
+
+def evaluate(request: LossInput, *, loss: bool, max_pairs: int | None = None) -> Evaluation:
+    """What an answer tells, before it is told; raises as `answer` does."""
     _bound(request, max_pairs)
     recipe = resolved_recipe(request)
     prepared = prepare(request, recipe)
@@ -49,7 +63,7 @@ def answer(request: LossInput, *, loss: bool, max_pairs: int | None = None) -> J
         loss=_row_losses(breakdown, prepared) if breakdown is not None else None,
         gradients=gradients,
     )
-    return strict(_body(explained, recipe, breakdown))
+    return Evaluation(recipe=recipe, explained=explained, breakdown=breakdown)
 
 
 def resolved_recipe(request: LossInput) -> Recipe:
@@ -67,7 +81,7 @@ def resolved_recipe(request: LossInput) -> Recipe:
         faults = [Fault("/" + "/".join(map(str, p.path)), str(p), "invalid_option") for p in error.problems]
         raise InvalidRequest(str(error), faults=faults) from error
     _check_classes(recipe, len(request.classes))
-    _check_needs(recipe, request, columns)
+    check_needs(recipe, request)
     return recipe
 
 
@@ -87,8 +101,9 @@ def _check_classes(recipe: Recipe, classes: int) -> None:
         raise InvalidRequest.at("/loss/classification/class_weights", detail, "wrong_length")
 
 
-def _check_needs(recipe: Recipe, request: LossInput, columns: frozenset[str]) -> None:
-    """What the recipe cannot do without, told for each image that has predictions but lacks it."""
+def check_needs(recipe: Recipe, request: LossInput) -> None:
+    """Raise `InvalidRequest` for what the recipe cannot do without, for each image that lacks it."""
+    columns = columns_of(request)
     needs = recipe.needs | ({"size"} if any(t.unit == "image" for t in recipe.terms.values()) else set())
     filled = [(n, image) for n, image in enumerate(request.images) if image.predictions.count]
     faults = []
@@ -128,9 +143,29 @@ def _row_losses(breakdown: Breakdown, prepared: Prepared) -> dict[str, list[floa
     return {name: (t.rows * t.scale[image]).tolist() for name, t in breakdown.terms.items()}
 
 
-def _body(explained: Explained, recipe: Recipe, breakdown: Breakdown | None) -> Json:
-    request, prepared, assignment = explained.request, explained.prepared, explained.assignment
-    by_image = state_counts(prepared.batch, assignment, request)
+def _body(evaluation: Evaluation) -> Json:
+    explained, breakdown = evaluation.explained, evaluation.breakdown
+    by_image = state_counts(explained.prepared.batch, explained.assignment, explained.request)
+    body = _overview(evaluation, by_image)
+    if explained.request.group_by and breakdown is not None:
+        body["groups"] = groups(explained, breakdown)
+    rows = Rows(explained)
+    body["images"] = [
+        _image(rows, number, counts, breakdown, explained) for number, counts in enumerate(by_image)
+    ]
+    return body
+
+
+def overview(evaluation: Evaluation) -> Json:
+    """An answer without its images: total, terms, counts, verdict, warnings, and the recipe in full."""
+    explained = evaluation.explained
+    by_image = state_counts(explained.prepared.batch, explained.assignment, explained.request)
+    return _overview(evaluation, by_image)
+
+
+def _overview(evaluation: Evaluation, by_image: list[dict[str, int]]) -> Json:
+    explained, recipe, breakdown = evaluation.explained, evaluation.recipe, evaluation.breakdown
+    request = explained.request
     counts = {name: sum(c[name] for c in by_image) for name in _COUNTS}
     body: Json = {}
     if breakdown is not None:
@@ -141,12 +176,6 @@ def _body(explained: Explained, recipe: Recipe, breakdown: Breakdown | None) -> 
     body["verdict"] = _verdict(explained, counts, breakdown)
     body["warnings"] = [_notice(n) for n in [*request.notices, *_notices(explained, recipe, breakdown)]]
     body["resolved"] = _resolved(request, recipe)
-    if request.group_by and breakdown is not None:
-        body["groups"] = groups(explained, breakdown)
-    rows = Rows(explained)
-    body["images"] = [
-        _image(rows, number, by_image[number], breakdown, explained) for number in range(len(request.images))
-    ]
     return body
 
 

@@ -75,6 +75,28 @@ class Rows:
         numbers = range(self.first_ground_truth[image], self.first_ground_truth[image + 1])
         return [self._ground_truth(image, n) for n in numbers]
 
+    def outcome(self, image: int, number: int) -> Row:
+        """What became of one prediction of the batch, why, and by how much."""
+        pair, positive = self.prediction_pair[number], self.positive[number]
+        return {
+            "state": "positive" if positive else "ignored" if self.ignored[number] else "negative",
+            "ground_truth": self.box(image, self.matched[number])["ground_truth"] if positive else None,
+            "reason": self.explained.prepared.set_aside[number]
+            or self.explained.reasons.prediction_reason[number],
+            "margin": self._decision(pair)["margin"],
+        }
+
+    def names(self, image: int, number: int) -> Row:
+        """How one prediction of the batch is called: its id where it has one, and its index."""
+        return {
+            "prediction": self._prediction_reference(image, number),
+            "prediction_index": number - self.first_prediction[image],
+        }
+
+    def box(self, image: int, number: int) -> Row:
+        """How one ground truth of the batch is called: its id where it has one, and its index."""
+        return self._reference(image, number, "ground_truth", "ground_truth_index")
+
     def _lost_by_little(self, number: int) -> bool:
         pair = self.prediction_pair[number]
         return pair >= 0 and not math.isnan(self.margin[pair]) and self.margin[pair] > -0.1

@@ -1,0 +1,182 @@
+"""Why a term moved: the links of its chain whose own rule gives another answer from the first run's input.
+
+What moved most need not be why: a lost positive moves the divisor of every row.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from posneg.models.criterion import assign, normalization_of
+from posneg.models.explain.mixture import Pair, Run, formula_of, weights_of
+from posneg.models.explain.parts import ROUNDING, Outcomes
+from posneg.models.explain.slots import Links
+from posneg.models.recipe import Recipe
+from posneg.models.terms import Matched
+from posneg.models.types import Assignment
+
+Link = Literal["ground_truth", "predictions", "assignment", "normalizer", "weights", "formula"]
+DIVISOR_ROUNDING = 1e-9
+"""Relative; sums in another order differ by less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A link that changed, and how; `term` where it is one term's alone."""
+
+    link: Link
+    detail: str
+    term: str | None = None
+
+
+def causes(pair: Pair, found: Outcomes) -> list[Cause]:
+    """The links that changed between two runs, in the order of the chain."""
+    return [
+        *_input_causes(pair),
+        *_assignment_causes(pair, found),
+        *(c for name in _common(pair) for c in _normalizer_causes(pair, name)),
+        *(c for name in _common(pair) for c in _parameter_causes(pair, name, "weights")),
+        *(c for name in _common(pair) for c in _parameter_causes(pair, name, "formula")),
+        *_term_causes(pair),
+    ]
+
+
+def normalizer_holds(pair: Pair, name: str) -> bool:
+    """Whether run b's rule counts what run a divided by, from a's own ground truth and assignment."""
+    a, b = pair.runs
+    matched = Matched.of(b.recipe, a.readings[1].batch, a.assignment, a.breakdown.targets.detach())
+    counted = normalization_of(b.recipe.terms[name], matched, b.recipe).used.double()
+    images = len(a.divisor(name))
+    now = counted * images if b.recipe.terms[name].scope == "image" else counted.expand(images)
+    return bool(torch.isclose(now, a.divisor(name), rtol=DIVISOR_ROUNDING, atol=0).all())
+
+
+def differences(path: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+    """Each parameter that both have and that differs, as `path.name old → new`."""
+    for name in a:
+        if name not in b or a[name] == b[name]:
+            continue
+        if isinstance(a[name], Mapping) and isinstance(b[name], Mapping):
+            yield from differences(f"{path}.{name}", a[name], b[name])
+        else:
+            yield f"{path}.{name} {_shown(a[name])} → {_shown(b[name])}"
+
+
+def _common(pair: Pair) -> list[str]:
+    a, b = pair.runs
+    return [name for name in a.recipe.terms if name in b.recipe.terms]
+
+
+def _input_causes(pair: Pair) -> Iterator[Cause]:
+    images = pair.slots.images
+    said = [
+        f"{n} images {verb}" for n, verb in _counts(int((images[1] < 0).sum()), int((images[0] < 0).sum()))
+    ]
+    if detail := [*said, *_told("boxes", pair.slots.ground_truth)]:
+        yield Cause(link="ground_truth", detail=", ".join(detail))
+    if detail := _told("predictions", pair.slots.predictions):
+        yield Cause(link="predictions", detail=", ".join(detail))
+
+
+def _told(kind: str, links: Links) -> list[str]:
+    said = [f"{links.changed} {kind} changed"] if links.changed else []
+    return [*said, *(f"{n} {kind} {verb}" for n, verb in _counts(links.removed, links.added))]
+
+
+def _counts(removed: int, added: int) -> list[tuple[int, str]]:
+    return [(n, verb) for n, verb in ((removed, "removed"), (added, "added")) if n]
+
+
+def _assignment_causes(pair: Pair, found: Outcomes) -> Iterator[Cause]:
+    """Run b's assigner gives run a's input another assignment than run a had."""
+    a, b = pair.runs
+    same_rules = a.recipe == b.recipe and a.breakdown.total.dtype == b.breakdown.total.dtype
+    if same_rules or not _reassigns(pair, found):
+        return
+    details = list(_assigner_differences(a, b))
+    for detail in details or ["the same assigner answers otherwise: its draw or precision follows the loss"]:
+        yield Cause(link="assignment", detail=detail)
+
+
+def _reassigns(pair: Pair, found: Outcomes) -> bool:
+    """Whether run b's assigner, given run a's input, assigns otherwise than run a did."""
+    a, b = pair.runs
+    if pair.slots.inputs_equal:
+        return _assigned_otherwise(
+            a.assignment, b.assignment, bool(found.flipped.any() or found.retargeted.any())
+        )
+    batch = a.readings[1].batch
+    now = assign(b.recipe, batch)
+    taken = batch.predictions.finite
+    aside = torch.zeros_like(now.positive) if taken is None else ~taken
+    positive, ignored = now.positive & ~aside, now.ignored | aside
+    targets = Matched.of(b.recipe, batch, now).targets.double()
+    before = a.breakdown.targets.detach().double()
+    was = a.assignment
+    moved = bool((positive != was.positive).any() or (ignored != was.ignored).any())
+    both = positive & was.positive
+    moved |= bool((now.ground_truth != was.ground_truth)[both].any())
+    moved |= bool(((targets - before).abs() > ROUNDING * torch.maximum(targets, before))[both].any())
+    return _assigned_otherwise(was, now, moved)
+
+
+def _assigned_otherwise(a: Assignment, b: Assignment, moved: bool) -> bool:
+    if moved or (a.times is None and b.times is None):
+        return moved
+    ones = torch.ones_like(a.ground_truth) if a.times is None else a.times
+    others = torch.ones_like(b.ground_truth) if b.times is None else b.times
+    return len(ones) == len(others) and bool((ones != others).any())
+
+
+def _assigner_differences(a: Run, b: Run) -> Iterator[str]:
+    yield from differences("assigner", _assigner(a.recipe), _assigner(b.recipe))
+    sampled = a.recipe.sampled_term
+    if sampled == b.recipe.sampled_term:
+        ours, theirs = (
+            {"target": term.target, "negatives": term.negatives}
+            for term in (a.recipe.terms[sampled], b.recipe.terms[sampled])
+        )
+        yield from differences(f"loss.{sampled}", ours, theirs)
+    if a.breakdown.total.dtype != b.breakdown.total.dtype:
+        yield f"dtype {_shown(a.breakdown.total.dtype)} → {_shown(b.breakdown.total.dtype)}"
+
+
+def _assigner(recipe: Recipe) -> dict[str, Any]:
+    return {"name": recipe.assigner, **recipe.assigner_options}
+
+
+def _normalizer_causes(pair: Pair, name: str) -> Iterator[Cause]:
+    if normalizer_holds(pair, name):
+        return
+    ours, theirs = (
+        {"normalizer": term.normalizer, "scope": term.scope}
+        for term in (run.recipe.terms[name] for run in pair.runs)
+    )
+    rule = theirs["normalizer"]
+    details = list(differences(f"loss.{name}", ours, theirs))
+    for detail in details or [
+        f"loss.{name}.normalizer: {rule} counts otherwise, since what it counts by changed"
+    ]:
+        yield Cause(link="normalizer", detail=detail, term=name)
+
+
+def _parameter_causes(pair: Pair, name: str, link: Literal["weights", "formula"]) -> Iterator[Cause]:
+    listed = weights_of if link == "weights" else formula_of
+    ours, theirs = (listed(run, name) for run in pair.runs)
+    for detail in differences(f"loss.{name}", ours, theirs):
+        yield Cause(link=link, detail=detail, term=name)
+
+
+def _term_causes(pair: Pair) -> Iterator[Cause]:
+    a, b = (run.recipe.terms for run in pair.runs)
+    for name in [*a, *b]:
+        if (name in a) != (name in b):
+            yield Cause(link="formula", detail=f"term {name} only in {'a' if name in a else 'b'}", term=name)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return value if isinstance(value, str) else repr(value)
