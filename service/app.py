@@ -27,6 +27,7 @@ from posneg.service.routes import (
     inference_protocol,
     jobs,
     limits,
+    loss_functions,
     losses,
     metrics,
     models,
@@ -42,7 +43,7 @@ VERSION = version("posneg")
 GRACE_S = 30
 # Routers are tried in this order, and inference is what hurries.
 SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
-TRAINING = (losses, catalog, datasets, jobs, workers)
+TRAINING = (losses, loss_functions, catalog, datasets, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:

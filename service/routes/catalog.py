@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from posneg.service.catalog import catalog
 from posneg.service.routes.dependencies import WindowDep
+from posneg.service.schemas.loss_function import evaluation
 from posneg.service.schemas.pages import Window, page_of_sorted
 
 router = APIRouter(tags=["losses"])
@@ -19,8 +20,13 @@ async def list_assigners(window: WindowDep) -> dict[str, Any]:
 
 @router.get("/v1/loss-functions")
 async def list_loss_functions(window: WindowDep) -> dict[str, Any]:
-    """Every loss function, and what a term takes beside the function's own options."""
+    """Every loss function, and what a term takes beside the function's own options.
+
+    `evaluation` says what `POST /v1/loss-functions/{name}` takes: its inputs, each with the names that it may
+    have, and parameters beside the function's own.
+    """
     page = _page("loss_functions", window)
+    page["data"] = [item | {"evaluation": evaluation(item["kind"])} for item in page["data"]]
     return page | {kind: catalog()[kind] for kind in ("term", "normalizers", "negatives")}
 
 

@@ -8,6 +8,7 @@ from posneg.service.errors import MAX_FAULTS
 from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, SettingsDep
 from posneg.service.schemas.images import MAX_SCORES
 from posneg.service.schemas.labels import MAX_CLASSES
+from posneg.service.schemas.loss_agreement import MAX_NUMBERS
 from posneg.service.schemas.tensors import MAX_HEADER, MAX_TENSORS
 from posneg.service.serving.uploads import MAX_IMAGES
 from posneg.service.settings import Settings, unit_of
@@ -22,6 +23,7 @@ FIXED = {
         "Predictions times classes, of lists and COCO results in one request.",
     ),
     "max_classes": (MAX_CLASSES, "count", "Classes of one request."),
+    "max_loss_numbers": (MAX_NUMBERS, "count", "Numbers in all inputs of one loss that is evaluated alone."),
     "max_tensors": (MAX_TENSORS, "count", "Tensors of one safetensors body."),
     "max_tensors_header": (MAX_HEADER, "bytes", "Header of a safetensors body, the JSON in it included."),
     "max_images": (MAX_IMAGES, "count", "Images of one request to `predict`."),
