@@ -42,7 +42,7 @@ from posneg.models.types import Assignment, GroundTruth, Predictions, Test, Trac
 
 SEMANTICS = 1
 Flavor = Literal["mmdet", "ppdet"]
-ANCHOR_SCALE = {"mmdet": 8.0, "ppdet": 5.0}
+BY_FLAVOR = {"anchor_scale": {"mmdet": 8.0, "ppdet": 5.0}}  # what null stands for
 INSIDE_MARGIN_PX = {"mmdet": 0.01, "ppdet": 1e-9}
 LAST_RESORT_PX = 1e8
 
@@ -158,7 +158,7 @@ def atss(
 def _anchors(predictions: Predictions, flavor: Flavor, scale: float | None) -> Float[Tensor, "N 4"]:
     if predictions.anchors is not None and flavor == "mmdet":
         return predictions.anchors
-    half = (ANCHOR_SCALE[flavor] if scale is None else scale) * predictions.strides[:, None] / 2
+    half = (BY_FLAVOR["anchor_scale"][flavor] if scale is None else scale) * predictions.strides[:, None] / 2
     return torch.cat([predictions.points - half, predictions.points + half], 1)
 
 

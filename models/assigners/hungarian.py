@@ -38,6 +38,9 @@ SEMANTICS = 1
 Flavor = Literal["detr", "rtdetr", "dfine", "rfdetr", "mmdet"]
 Weight = Annotated[float, Ge(0)]
 SOFTMAX = ("detr", "mmdet")
+BY_FLAVOR = {  # what null stands for
+    "class_cost": {"detr": 1.0, "mmdet": 1.0, "rtdetr": 2.0, "dfine": 2.0, "rfdetr": 2.0}
+}
 PARTS = ("classification", "l1", "giou")
 LARGEST_COST = 1e100  # beyond it the solver's sums could overflow; counts as not finite
 MARGINS_UP_TO = 512  # matched pairs in one image; the margins take time with the cube of that
@@ -91,7 +94,7 @@ def hungarian(
     images with at most 512 matches; beyond, none is told.
     """
     if class_cost is None:
-        class_cost = 1.0 if flavor in SOFTMAX else 2.0
+        class_cost = BY_FLAVOR["class_cost"][flavor]
     weights = _Weights(
         flavor=flavor,
         classification=class_cost,

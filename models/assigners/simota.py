@@ -26,7 +26,7 @@ from posneg.models.types import Assignment, GroundTruth, Predictions
 
 SEMANTICS = 1
 Flavor = Literal["yolox", "mmdet"]
-CENTER_RADIUS = {"yolox": 1.5, "mmdet": 2.5}
+BY_FLAVOR = {"center_radius": {"yolox": 1.5, "mmdet": 2.5}}  # what null stands for
 PENALTY = {"yolox": 1e6, "mmdet": 1e5}
 IOU_EPS = {"yolox": 1e-8, "mmdet": 1e-7}
 
@@ -49,7 +49,7 @@ def simota(
     `center_radius` counts strides; null is 1.5 for `yolox` and 2.5 for `mmdet`. `candidate_topk` IoUs are
     summed. The metric is the cost, less is better.
     """
-    radius = CENTER_RADIUS[flavor] if center_radius is None else center_radius
+    radius = BY_FLAVOR["center_radius"][flavor] if center_radius is None else center_radius
 
     def rule(wide: Predictions, truth: GroundTruth) -> Rule:
         function = boxes.iou if flavor == "yolox" else boxes.iou_mmdet

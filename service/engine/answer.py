@@ -323,12 +323,23 @@ def _resolved(request: LossInput, recipe: Recipe) -> Json:
     }
     return {
         "preset": recipe.preset,
-        "assigner": {"name": recipe.assigner, **recipe.assigner_options},
+        "assigner": {"name": recipe.assigner, **_assigner_options(recipe)},
         "loss": terms,
         "classes": request.classes,
         "box_format": request.box_format,
         "dtype": request.dtype,
         "semantics": {n: sys.modules[function.__module__].SEMANTICS for n, function in used.items()},
+    }
+
+
+def _assigner_options(recipe: Recipe) -> Json:
+    """Every option; a null that stands for the flavor's own default is told as that."""
+    module = sys.modules[assigner[recipe.assigner].__module__]
+    by_flavor: Mapping[str, Mapping[str, Any]] = getattr(module, "BY_FLAVOR", {})
+    flavor = str(recipe.assigner_options.get("flavor"))
+    return {
+        name: by_flavor[name][flavor] if value is None and name in by_flavor else value
+        for name, value in recipe.assigner_options.items()
     }
 
 

@@ -32,7 +32,7 @@ def job(row: Row, queue_position: int | None) -> dict[str, Any]:
 
 def _progress(row: Row) -> dict[str, Any]:
     """How far a job is; one that succeeded is at its end, whatever it was meant to take."""
-    progress = _start(row["spec"]) | row["progress"]
+    progress: dict[str, Any] = _start(row["spec"]) | row["progress"]
     if row["state"] == "succeeded":
         progress |= {"steps": progress["step"], "epochs": progress["epoch"], "eta_seconds": 0.0}
     return progress

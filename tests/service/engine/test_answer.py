@@ -226,6 +226,14 @@ def test_what_a_sampler_left_out_is_ignored_and_pays_nothing() -> None:
     check_invariants(result)
 
 
+@pytest.mark.parametrize(("flavor", "cost"), [("detr", 1.0), ("rtdetr", 2.0)])
+def test_defaults_that_go_by_flavor_are_told(flavor: str, cost: float) -> None:
+    """What was resolved has numbers, not a null that stands for one."""
+    result = ask(article(assigner={"name": "hungarian", "flavor": flavor}), loss=False)
+
+    assert result["resolved"]["assigner"]["class_cost"] == cost
+
+
 def test_columns_that_no_term_uses_are_told() -> None:
     """Objectness under a preset without an objectness term is warned of, not silently dropped."""
     predictions = {"boxes": [[0, 0, 1, 1]], "scores": [[0.5]], "objectness": [0.1]}
