@@ -220,6 +220,11 @@ def load(file: Path) -> Snapshot:
         raise BadRequest(f"{file} is no intact baseline: {first['msg']} at {place}") from None
 
 
+def restore(document: dict[str, Any]) -> Snapshot:
+    """The run that a document of this format keeps; raises pydantic's `ValidationError` if it is damaged."""
+    return _restored(_File.model_validate_json(json.dumps(document)))
+
+
 def _restored(file: _File) -> Snapshot:
     matches: dict[Reference, list[Match]] = {}
     for section, rows in (("positive", file.positive), ("ignored", file.ignored), ("near", file.near)):

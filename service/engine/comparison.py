@@ -1,7 +1,7 @@
 """What moved between two runs, and why: flips, and each term's move split over what may have made it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,29 +17,20 @@ from posneg.service.engine.content import frames
 from posneg.service.engine.finite import strict
 from posneg.service.engine.rows import Rows
 from posneg.service.errors import InvalidRequest
-from posneg.service.schemas.loss_input import LossInput
+from posneg.service.schemas.comparison import Variant, relocated
 
 Json = dict[str, Any]
 MAX_FLIPS = 10_000
 MAX_ROWS = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A request under a name."""
-
-    name: str
-    request: LossInput
-
-
-def compare(variants: list[Variant], *, tie_eps: float, max_pairs: int | None = None) -> Json:
+def compare(variants: Sequence[Variant], *, tie_eps: float, max_pairs: int | None = None) -> Json:
     """Each variant in short, and what moved from the first one to each other.
 
-    A flip whose relative margin is below `tie_eps` in both runs is a tie. Raises as `answer` does.
+    A flip whose relative margin is below `tie_eps` in both runs is a tie. Raises as `answer` does, with
+    pointers into the whole body.
     """
-    evaluations = [
-        evaluate(replace(v.request, gradients=False), loss=True, max_pairs=max_pairs) for v in variants
-    ]
+    evaluations = [_evaluated(variant, max_pairs) for variant in variants]
     first = variants[0].name
     return strict(
         {
@@ -55,21 +46,24 @@ def compare(variants: list[Variant], *, tie_eps: float, max_pairs: int | None = 
     )
 
 
+def _evaluated(variant: Variant, max_pairs: int | None) -> Evaluation:
+    try:
+        return evaluate(replace(variant.request, gradients=False), loss=True, max_pairs=max_pairs)
+    except InvalidRequest as problem:
+        raise relocated(problem, variant.place) from problem
+
+
 def _pair(a: Evaluation, b: Evaluation, tie_eps: float) -> Json:
     slots = _slots(a, b)
     told = Told(rows=(Rows(a.explained), Rows(b.explained)), slots=slots)
-    runs = _runs(a, b)
-    if isinstance(runs, str):
-        return {"explanation": {"unavailable": runs}}
-    pair = Pair(runs=runs, slots=slots)
-    found = outcomes(pair)
+    found = outcomes(Pair(runs=(_run(a, (None, None)), _run(b, (None, None))), slots=slots))
     flips = list(_flips(told, found, tie_eps))
     ties = torch.zeros_like(found.flipped)
     ties[[number for number, flip in flips if flip["tie"]]] = True
     return {
         "flips": [flip for _, flip in flips[:MAX_FLIPS]],
         "flips_left_out": max(len(flips) - MAX_FLIPS, 0),
-        "explanation": _explanation(pair, found, ties, told),
+        "explanation": _explanation(a, b, found, ties, told),
     }
 
 
@@ -79,14 +73,6 @@ def _slots(a: Evaluation, b: Evaluation) -> Slots:
         batch = a.explained.prepared.batch
         return same_inputs(batch.images, len(batch.ground_truth.labels), batch.predictions.image)
     return side_by_side(*frames(a, b))
-
-
-def _runs(a: Evaluation, b: Evaluation) -> tuple[Run, Run] | str:
-    """Both runs, or why neither recipe can be asked about the other's inputs."""
-    try:
-        return _run(a, (None, b)), _run(b, (a, None))
-    except InvalidRequest as problem:
-        return f"one side's recipe cannot read the other's predictions: {problem.detail}"
 
 
 def _run(own: Evaluation, readers: tuple[Evaluation | None, Evaluation | None]) -> Run:
@@ -166,8 +152,11 @@ def _flips(told: Told, found: Outcomes, tie_eps: float) -> Iterator[tuple[int, J
         yield slot, {**told.prediction(slot), "reason": reason, "tie": tie, "a": a, "b": b}
 
 
-def _explanation(pair: Pair, found: Outcomes, ties: Tensor, told: Told) -> Json:
-    a, b = pair.runs
+def _explanation(a: Evaluation, b: Evaluation, found: Outcomes, ties: Tensor, told: Told) -> Json:
+    try:
+        pair = Pair(runs=(_run(a, (None, b)), _run(b, (a, None))), slots=told.slots)
+    except InvalidRequest as problem:
+        return {"unavailable": f"the recipe of one side cannot read what the other sent: {problem.detail}"}
     terms: dict[str, Json] = {}
     parts: dict[str, TermParts] = {}
     for name in [*a.recipe.terms, *(n for n in b.recipe.terms if n not in a.recipe.terms)]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from posneg.service.engine.comparison import Variant, compare
+from posneg.service.engine.comparison import compare
+from posneg.service.schemas.comparison import Variant
 from posneg.service.schemas.losses import parse
 
 Json = dict[str, Any]
