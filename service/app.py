@@ -21,6 +21,7 @@ from posneg.service.migrations import DatabaseTooNew, migrate
 from posneg.service.records import DatabaseSilent, Records, wait_for_database
 from posneg.service.routes import (
     catalog,
+    comparisons,
     datasets,
     documentation,
     health,
@@ -43,7 +44,7 @@ VERSION = version("posneg")
 GRACE_S = 30
 # Routers are tried in this order, and inference is what hurries.
 SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
-TRAINING = (losses, loss_functions, catalog, datasets, jobs, workers)
+TRAINING = (losses, loss_functions, comparisons, catalog, datasets, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:
