@@ -4,8 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from posneg.service.coverage import MAX_LISTED
 from posneg.service.errors import MAX_FAULTS
 from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, SettingsDep
+from posneg.service.schemas.coverage import MAX_INPUT_SIZES, MAX_STRIDES
 from posneg.service.schemas.images import MAX_SCORES
 from posneg.service.schemas.labels import MAX_CLASSES
 from posneg.service.schemas.loss_agreement import MAX_NUMBERS
@@ -24,6 +26,9 @@ FIXED = {
     ),
     "max_classes": (MAX_CLASSES, "count", "Classes of one request."),
     "max_loss_numbers": (MAX_NUMBERS, "count", "Numbers in all inputs of one loss that is evaluated alone."),
+    "max_input_sizes": (MAX_INPUT_SIZES, "count", "Sizes of the input in one request for coverage."),
+    "max_strides": (MAX_STRIDES, "count", "Strides in one request for coverage."),
+    "max_boxes_listed": (MAX_LISTED, "count", "Unreachable boxes listed for one size; all are counted."),
     "max_tensors": (MAX_TENSORS, "count", "Tensors of one safetensors body."),
     "max_tensors_header": (MAX_HEADER, "bytes", "Header of a safetensors body, the JSON in it included."),
     "max_images": (MAX_IMAGES, "count", "Images of one request to `predict`."),
