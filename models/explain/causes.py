@@ -71,22 +71,21 @@ def _common(pair: Pair) -> list[str]:
 
 def _input_causes(pair: Pair) -> Iterator[Cause]:
     images = pair.slots.images
-    said = [
-        f"{n} images {verb}" for n, verb in _counts(int((images[1] < 0).sum()), int((images[0] < 0).sum()))
-    ]
-    if detail := [*said, *_told("boxes", pair.slots.ground_truth)]:
+    detail = _counted("image", 0, int((images[1] < 0).sum()), int((images[0] < 0).sum()))
+    if detail := [*detail, *_told("box", pair.slots.ground_truth)]:
         yield Cause(link="ground_truth", detail=", ".join(detail))
-    if detail := _told("predictions", pair.slots.predictions):
+    if detail := _told("prediction", pair.slots.predictions):
         yield Cause(link="predictions", detail=", ".join(detail))
 
 
 def _told(kind: str, links: Links) -> list[str]:
-    said = [f"{links.changed} {kind} changed"] if links.changed else []
-    return [*said, *(f"{n} {kind} {verb}" for n, verb in _counts(links.removed, links.added))]
+    return _counted(kind, links.changed, links.removed, links.added)
 
 
-def _counts(removed: int, added: int) -> list[tuple[int, str]]:
-    return [(n, verb) for n, verb in ((removed, "removed"), (added, "added")) if n]
+def _counted(kind: str, changed: int, removed: int, added: int) -> list[str]:
+    plural = {"box": "boxes"}.get(kind, f"{kind}s")
+    counts = (("changed", changed), ("removed", removed), ("added", added))
+    return [f"{number} {kind if number == 1 else plural} {verb}" for verb, number in counts if number]
 
 
 def _assignment_causes(pair: Pair, found: Outcomes) -> Iterator[Cause]:

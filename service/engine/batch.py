@@ -232,8 +232,8 @@ def _soft_labels(
 
 
 def _extent(request: LossInput, dtype: torch.dtype) -> Tensor | None:
-    """(width, height) of each image, where all are known."""
-    sizes = [image.size for image in request.images]
+    """(width, height) of each image, where all that have predictions are known."""
+    sizes = [image.size if image.size or image.predictions.count else (1.0, 1.0) for image in request.images]
     known = [(width, height) for height, width in (size for size in sizes if size is not None)]
     return torch.tensor(known, dtype=dtype).reshape(-1, 2) if len(known) == len(sizes) else None
 

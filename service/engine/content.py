@@ -106,7 +106,8 @@ def _dense(image: ImageInput, request: LossInput, decoded: Floats, common: str) 
     if scores is not None and count and request.classes:
         best = np.nan_to_num(scores[:, : len(request.classes)]).argmax(1)
         labels = [request.classes[n] for n in best.tolist()]
-    frame = (list(columns), request.classes, image.grid, given.sampled is None, common)
+    widths = {name: column.shape[1:] for name, column in columns.items()}
+    frame = (widths, request.classes, image.grid, given.sampled is None, common)
     return Elements(
         ids=given.ids or [None] * count,
         content=_columns(count, [*columns.values(), sampled]),
