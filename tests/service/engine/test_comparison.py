@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from math import log
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.service.engine.asking import article
 from tests.service.engine.comparing import PARTS, compared, explained, obeys_the_laws
 
 Json = dict[str, Any]
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 
 
 def edited(request: Json, **changes: Any) -> Json:
@@ -50,6 +52,9 @@ def test_a_lost_match_is_shared_between_what_moved_and_what_became_of_it() -> No
     # Smooth L1 in pixels: A is 27.5 off on two sides, then would be 60 off; unmatched it pays nothing.
     assert parts(explanation["terms"]["box"]) == pytest.approx([0, 32.5, -86.5, 0, 0, 0])
     assert [c["link"] for c in explanation["causes"]] == ["predictions"]
+    for name, told in explanation["terms"].items():
+        row = [f"{told[part]:.6f}" for part in ("delta", "predictions", "assignment")]
+        assert f"| `{name}` | {' | '.join(row)} |" in PAGE.read_text()
 
 
 def test_a_lost_positive_moves_the_divisor_and_is_not_its_cause() -> None:
