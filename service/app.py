@@ -20,6 +20,7 @@ from posneg.service.middleware import BodyLimited, Explained, Observed
 from posneg.service.migrations import DatabaseTooNew, migrate
 from posneg.service.records import DatabaseSilent, Records, wait_for_database
 from posneg.service.routes import (
+    baselines,
     catalog,
     comparisons,
     coverage,
@@ -45,7 +46,7 @@ VERSION = version("posneg")
 GRACE_S = 30
 # Routers are tried in this order, and inference is what hurries.
 SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
-TRAINING = (losses, loss_functions, coverage, comparisons, catalog, datasets, jobs, workers)
+TRAINING = (losses, loss_functions, coverage, comparisons, baselines, catalog, datasets, jobs, workers)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -35,6 +35,28 @@ datasets = sa.Table(
     sa.Column("updated_at", sa.Float, nullable=False),
 )
 
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),  # the file, as `posneg record` writes it
+    sa.Column("summary", Json, nullable=False),  # what a list tells of it
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),  # order of creation
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("baseline", sa.Text),  # its name; null for one that came with the request
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("report", Json, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
 jobs = sa.Table(
     "jobs",
     metadata,

@@ -187,15 +187,45 @@ _Ignored = tuple[Reference, Reference, Reference | None, float | None, str | Non
 _Near = tuple[Reference, Reference, float | None, str | None, int]
 
 
+Number = float | None
+
+
+class _Normalizer(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: str | None
+    used: Number
+
+
+class _Term(BaseModel):
+    """The numbers that are compared; whatever else a term holds is kept as it is."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    raw: Number
+    weight: Number
+    value: Number
+    positive: Number
+    negative: Number
+    normalizer: _Normalizer
+    available: bool = True
+
+
+class _Resolved(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    semantics: dict[str, int] = {}
+
+
 class _File(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str
     inputs: dict[str, str]
-    resolved: dict[str, Any]
+    resolved: _Resolved
     verdict: str
     total: float | None
-    terms: dict[str, dict[str, Any]]
+    terms: dict[str, _Term]
     counts: dict[str, int]
     images: list[tuple[Reference, int, By, int, By]]
     positive: list[_Positive]
@@ -236,10 +266,10 @@ def _restored(file: _File) -> Snapshot:
     return Snapshot(
         name=file.name,
         inputs=file.inputs,
-        resolved=file.resolved,
+        resolved=file.resolved.model_dump(exclude_unset=True),
         verdict=file.verdict,
         total=file.total,
-        terms=file.terms,
+        terms={name: term.model_dump(exclude_unset=True) for name, term in file.terms.items()},
         counts=file.counts,
         images=tuple(Image(**i, matches=tuple(matches.get(i["id"], ()))) for i in images),
     )

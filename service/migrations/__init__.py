@@ -7,7 +7,7 @@ import structlog
 
 from posneg.service.records import Records
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision; a start that finds it does not even load Alembic."""
 log = structlog.get_logger()
 LOCK = 0x706F736E  # "posn": one number for everybody who migrates this database

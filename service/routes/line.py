@@ -1,7 +1,7 @@
 """What takes its time runs in threads of its own: so many requests at once, and a bounded line of others."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import orjson
@@ -17,6 +17,8 @@ JSON = "application/json"
 WAITING_A_PLACE = 8
 """Requests that may wait for each that is being answered: their bodies are in memory."""
 
+T = TypeVar("T")
+
 
 class Line:
     """Some run at once in threads of their own, some more wait, the rest are told to come back."""
@@ -25,7 +27,7 @@ class Line:
         self.limiter = CapacityLimiter(places)
         self.max_waiting = places * WAITING_A_PLACE
 
-    async def run(self, work: Callable[[], bytes]) -> bytes:
+    async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`; raises `TooManyRequests` where the line is full."""
         waiting = self.limiter.statistics().tasks_waiting
         if waiting >= self.max_waiting:
