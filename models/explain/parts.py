@@ -5,7 +5,7 @@ orders in which the ingredients may change.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -70,7 +70,8 @@ class TermParts:
     """The move of one term, by ingredient and slot of predictions; `delta` is the move as reported.
 
     `slots` has the ingredients that differ alone. `rest` is what each run reported beyond the sum of its
-    slots, b minus a: it belongs to the formula.
+    slots, b minus a: it belongs to the formula. In float64 it is 0 for what today's code reported; else it is
+    the rounding of sums, or what older code gave.
     """
 
     delta: float
@@ -115,11 +116,10 @@ def parts_of(pair: Pair, name: str, found: Outcomes) -> TermParts | None:
         players = [i for bit, i in enumerate(marks) if group >> bit & 1]
         for ingredient, share in shapley(players, _game(pair, name, chosen)).items():
             slots[ingredient][chosen] = share
-    rest = _rest(pair, name, values)
     finite = all(bool(share.isfinite().all()) for share in slots.values())
     if not finite or not math.isfinite(values[0]) or not math.isfinite(values[1]):
         return None
-    return TermParts(delta=values[1] - values[0], slots=slots, rest=rest)
+    return TermParts(delta=values[1] - values[0], slots=slots, rest=_rest(values, slots))
 
 
 def shapley(
@@ -152,14 +152,10 @@ def _mixture(changed: frozenset[Ingredient]) -> Mixture:
     return {ingredient: int(ingredient in changed) for ingredient in INGREDIENTS}
 
 
-def _rest(pair: Pair, name: str, values: Sequence[float]) -> float:
+def _rest(values: Sequence[float], slots: Mapping[Ingredient, Tensor]) -> float:
     """What the runs reported beyond the sums of their slots; rounding of sums in float64 is none."""
-    every = torch.arange(len(pair.slots.image))
-    sides = [_mixture(frozenset(INGREDIENTS if side else ())) for side in (0, 1)]
-    sums = [pair.shares(name, side, every).sum().item() for side in sides]
-    rest = (values[1] - sums[1]) - (values[0] - sums[0])
-    largest = max(1.0, *(abs(value) for value in values))
-    return 0.0 if abs(rest) <= 10 * ROUNDING * largest else rest
+    rest = values[1] - values[0] - sum(share.sum().item() for share in slots.values())
+    return 0.0 if abs(rest) <= 10 * ROUNDING * max(1.0, *(abs(value) for value in values)) else rest
 
 
 def _times(pair: Pair, name: str, side: int) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from posneg.service.errors import InvalidRequest
@@ -140,12 +141,22 @@ def _side(name: str, document: Json, faults: Faults) -> Variant | Recorded | Non
         faults.missing(f"/{name}", "send `a` and `b`, or `variants` of one input")
         return None
     if type(given) is dict and given.keys() & RECORDED:
-        return Recorded(name=name, document=given, place=place)
+        return _recorded(name, given, place, faults)
     try:
         return Variant(name=name, request=interpret(given), place=place)
     except InvalidRequest as problem:
         _take(relocated(problem, place), faults)
         return None
+
+
+def _recorded(name: str, given: Json, place: Callable[[str], str], faults: Faults) -> Recorded | None:
+    """A record, once it is known that the answer can echo its numbers."""
+    try:
+        orjson.dumps(given)
+    except TypeError as error:
+        faults.add(place(""), f"cannot be echoed: {error}", "out_of_range")
+        return None
+    return Recorded(name=name, document=given, place=place)
 
 
 def _variants(document: Json, faults: Faults) -> list[Variant | Recorded]:

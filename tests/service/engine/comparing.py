@@ -36,7 +36,10 @@ def scale(answer: Json, term: str) -> float:
 
 
 def obeys_the_laws(a: Json, b: Json) -> Json:
-    """Parts close, backwards is the negative, rows sum to parts; gives the explanation."""
+    """Parts close, backwards is the negative, rows sum to parts; gives the explanation.
+
+    In another precision than float64 the last two hold to rounding.
+    """
     there, back = compared(a, b), compared(b, a)
     forth, counter = (answer["pairs"][0]["explanation"] for answer in (there, back))
     if "unavailable" in forth:
@@ -45,6 +48,7 @@ def obeys_the_laws(a: Json, b: Json) -> Json:
     assert forth["terms"].keys() == counter["terms"].keys()
     for name, term in forth["terms"].items():
         close = 1e-9 * scale(there, name)
+        loose = close if a.get("dtype") == b.get("dtype") is None else 1e-5 * scale(there, name)
         sides = [v["terms"].get(name, {"value": 0.0})["value"] for v in there["variants"]]
         assert term["delta"] == pytest.approx(sides[1] - sides[0], abs=close)
         assert ("unavailable" in term) == ("unavailable" in counter["terms"][name])
@@ -54,11 +58,11 @@ def obeys_the_laws(a: Json, b: Json) -> Json:
         both = term["assignment_matches"] + term["assignment_targets"]
         assert both == pytest.approx(term["assignment"], abs=close)
         for part in (*PARTS, "assignment_matches", "assignment_targets"):
-            assert term[part] == pytest.approx(-counter["terms"][name][part], abs=close), (name, part)
+            assert term[part] == pytest.approx(-counter["terms"][name][part], abs=loose), (name, part)
         if not forth["rows_left_out"]:
             for part in PARTS:
                 told = [r["value"] for r in forth["rows"] if (r["term"], r["part"]) == (name, part)]
-                assert sum(told) == pytest.approx(term[part], abs=close), (name, part)
+                assert sum(told) == pytest.approx(term[part], abs=loose), (name, part)
     return forth
 
 

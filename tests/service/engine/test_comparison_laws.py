@@ -177,6 +177,39 @@ def test_every_recipe_obeys_the_laws(prefix: str) -> None:
     assert not differs_in(explanation) & {"predictions", "weights", "formula"}
 
 
+@pytest.mark.parametrize("prefix", FAMILIES)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_everything_at_once_obeys_the_laws(prefix: str, dtype: str | None) -> None:
+    """Another head, other boxes, weights, divisors and box loss: it closes and turns around."""
+    drawn = random.Random(prefix)
+    request = {**FAMILIES[prefix](goldens.load(goldens.names(prefix)[0]))[0].request, "gradients": False}
+    other = deepcopy(request)
+    for image in other["images"]:
+        head = image["predictions"]
+        for column in ("logits", "scores", "dfl", "ltrb", "deltas", "raw", "objectness", "centerness"):
+            if column in head:
+                head[column] = jittered(head[column], drawn)
+        for box in image["ground_truth"][:1]:
+            box |= {"box": [v * 1.001 for v in box["box"]], "weight": 2.0}
+        image["ground_truth"] = image["ground_truth"][:-1] or image["ground_truth"]
+    other["images"].reverse()
+    loss: Json = {
+        term: {"weight": 0.7, "normalizer": "predictions"} for term in explained(request, request)["terms"]
+    }
+    loss.get("box", {})["name"] = "siou"
+    changed = {**other, "loss": loss, **({"dtype": dtype} if dtype else {})}
+
+    assert "unavailable" not in obeys_the_laws(request, changed)
+
+
+def jittered(values: Any, drawn: random.Random) -> Any:
+    """Every number moved a little, inside 0..1 where it was."""
+    if isinstance(values, list):
+        return [jittered(value, drawn) for value in values]
+    moved = values + drawn.uniform(-0.05, 0.05)
+    return min(max(moved, 0.0), 1.0) if 0 <= values <= 1 else moved
+
+
 def scattered(seed: int) -> Json:
     """Images without ties: every number is another."""
     drawn = random.Random(seed)

@@ -149,6 +149,26 @@ def test_what_cannot_be_compared_is_pointed_at(server: Server, body: Any, pointe
     assert {error["pointer"] for error in problem["errors"]} == pointers
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"terms": 5}',
+        b'{"format": {}}',
+        b'{"format": 1}',
+        b'{"verdict": "ok", "total": NaN, "counts": {"images": 1000000000000000000000000000000}}',
+        b'{"total": 1, "terms": {"box": {}}, "counts": {}, "verdict": "ok", "resolved": {}, "images": [{}]}',
+    ],
+)
+def test_a_damaged_record_is_refused(server: Server, record: bytes) -> None:
+    """Whatever its fields hold: a problem that points into it, never a 500."""
+    body = b'{"a": ' + record + b', "b": ' + json.dumps(REQUEST).encode() + b"}"
+
+    answered = httpx.post(server.url + PATH, content=body, headers={"Content-Type": "application/json"})
+
+    problem = is_problem(answered, 422, "invalid_request")
+    assert all(error["pointer"].startswith("/a") for error in problem["errors"])
+
+
 def test_the_example_is_a_request_of_the_article() -> None:
     """The example compares what the README shows."""
     assert EXAMPLE["images"] == REQUEST["images"]
