@@ -1,5 +1,6 @@
 """What a training job does, from its data set to a published model; the main program of the trainer."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,6 +27,8 @@ def run(
 
     Goes on from the checkpoint in `folder`. A run that has published already finds its own version again.
     """
+    # Threads that spin while they wait burn cores that others need; OpenMP reads this as torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch only now: the process listens to its worker before it takes seconds to import
     from posneg.models.training.checkpoint import load_weights
     from posneg.models.training.loop import train
