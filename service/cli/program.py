@@ -87,6 +87,9 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
 def main() -> None:
     """Run the command line."""
     sys.excepthook = _crash
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # torch's threads do not spin on cores that others need
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a narrow terminal encoding is no reason to fail
