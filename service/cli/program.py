@@ -87,9 +87,7 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
 def main() -> None:
     """Run the command line."""
     sys.excepthook = _crash
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # torch's threads do not spin on cores that others need
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads of torch do not burn cores
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a narrow terminal encoding is no reason to fail
