@@ -39,10 +39,16 @@ def pair(a: Elements, b: Elements) -> Integers:
     """For each row of `a` the row of `b` that it is, [R]; -1 where it is none of them.
 
     Rows are paired by id; the rest by index where both are columns of the same places; else equal rows
-    first, in order, then by overlap: the same label before any label, an IoU of at least 0.5.
+    first, in order, then by overlap: the same label before any label, an IoU of at least 0.5. Where both
+    hold the same rows, only equal ones are paired, whatever their ids: a file that was numbered anew is the
+    same input.
     """
     partner = np.full(len(a.content), -1, dtype=np.int64)
     _by_id(a, b, partner)
+    if _same_rows(a, b):
+        partner[~equal_rows(a, b, partner)] = -1
+        _by_content(a, b, partner)
+        return partner
     if _same_places(a, b):
         free = np.setdiff1d(np.arange(len(b.content)), partner)
         rows = np.flatnonzero((partner < 0) & np.isin(np.arange(len(partner)), free))
@@ -67,6 +73,16 @@ def _by_id(a: Elements, b: Elements, partner: Integers) -> None:
     for row, identity in enumerate(a.ids):
         if identity is not None:
             partner[row] = where.get(identity, -1)
+
+
+def _same_rows(a: Elements, b: Elements) -> bool:
+    """Whether both hold equal rows, in whatever order."""
+    if a.frame != b.frame or a.content.shape != b.content.shape:
+        return False
+    if (_bits(a.content) == _bits(b.content)).all():
+        return True
+    ours, theirs = (sorted(row.tobytes() for row in side.content) for side in (a, b))
+    return ours == theirs
 
 
 def _same_places(a: Elements, b: Elements) -> bool:

@@ -81,7 +81,7 @@ class TermParts:
     def part(self, ingredient: Ingredient) -> float:
         """What one ingredient adds; exactly 0 where it does not differ."""
         found = self.slots[ingredient].sum().item() if ingredient in self.slots else 0.0
-        return found + self.rest if ingredient == "formula" else found
+        return found + (self.rest if ingredient == "formula" else 0.0)
 
 
 def differing(pair: Pair, name: str, found: Outcomes) -> dict[Ingredient, Bool[Tensor, "U"]]:

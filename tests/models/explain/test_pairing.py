@@ -29,7 +29,7 @@ MOVED = [1.0, 0, 11, 10]
 def test_ids_come_before_content_and_overlap() -> None:
     """A box that moved away is still the box of its id; the others go on."""
     a = elements([NEAR, FAR, MOVED], ids=["x", None, None])
-    b = elements([NEAR, FAR, MOVED], ids=[None, "x", None])
+    b = elements([NEAR, [50.0, 50, 61, 60], MOVED], ids=[None, "x", None])
 
     assert pair(a, b).tolist() == [1, -1, 2]
 
@@ -41,14 +41,23 @@ def test_renamed_ids_are_paired_by_content() -> None:
     assert pair(a, b).tolist() == [1, 0]
 
 
+def test_a_file_that_was_numbered_anew_is_the_same() -> None:
+    """Equal rows in all: ids only tell equals apart."""
+    a, b = elements([NEAR, FAR, FAR], ids=[1, 2, 3]), elements([FAR, FAR, NEAR], ids=[1, 2, 3])
+
+    assert pair(a, b).tolist() == [2, 1, 0]
+    assert equal_rows(a, b, pair(a, b)).all()
+
+
 def test_columns_of_the_same_places_are_paired_by_index() -> None:
     """Whatever they say now; with other places they are looked for."""
     places = np.array([[4.0, 4], [12, 4]])
     a, b = elements([NEAR, FAR], places=places), elements([FAR, NEAR], places=places)
     elsewhere = elements([FAR, NEAR], places=places + 1)
 
-    assert pair(a, b).tolist() == [0, 1]
-    assert pair(a, elsewhere).tolist() == [1, 0]
+    changed = elements([FAR, MOVED], places=places)
+    assert pair(a, changed).tolist() == [0, 1]
+    assert pair(a, b).tolist() == pair(a, elsewhere).tolist() == [1, 0]
 
 
 def test_equal_rows_are_paired_in_order() -> None:
