@@ -18,6 +18,7 @@ from posneg.models.terms import Matched
 from posneg.models.types import Assignment
 
 Link = Literal["ground_truth", "predictions", "assignment", "normalizer", "weights", "formula"]
+REORDERED = "the same boxes and predictions in another order, by which the assigner settles what is equal"
 DIVISOR_ROUNDING = 1e-9
 """Relative; sums in another order differ by less."""
 
@@ -32,8 +33,11 @@ class Cause:
 
 
 def causes(pair: Pair, found: Outcomes) -> list[Cause]:
-    """The links that changed between two runs, in the order of the chain."""
-    return [
+    """The links that changed between two runs, in the order of the chain.
+
+    Where none did and predictions still changed sides, equal rows came in another order.
+    """
+    listed = [
         *_input_causes(pair),
         *_assignment_causes(pair, found),
         *(c for name in _common(pair) for c in _normalizer_causes(pair, name)),
@@ -41,6 +45,9 @@ def causes(pair: Pair, found: Outcomes) -> list[Cause]:
         *(c for name in _common(pair) for c in _parameter_causes(pair, name, "formula")),
         *_term_causes(pair),
     ]
+    if not listed and bool(found.flipped.any()):
+        return [Cause(link="predictions", detail=REORDERED)]
+    return listed
 
 
 def normalizer_holds(pair: Pair, name: str) -> bool:

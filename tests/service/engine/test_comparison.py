@@ -131,6 +131,32 @@ def test_flips_that_were_decided_by_next_to_nothing_are_ties() -> None:
     assert strict["terms"]["classification"]["ties"] == 0
 
 
+def test_an_order_that_decides_is_told() -> None:
+    """Two boxes with equal claims on a prediction: the first has it, and the order is all that changed."""
+    request: Json = {
+        "images": [
+            {
+                "id": 1,
+                "ground_truth": [
+                    {"box": [0, 0, 10, 8], "label": "car"},
+                    {"box": [0, 2, 10, 10], "label": "car"},
+                ],
+                "predictions": [{"box": [0, 0, 10, 10], "label": "car", "score": 0.8}],
+            }
+        ],
+        "classes": ["car"],
+        "preset": "textbook",
+    }
+    turned = deepcopy(request)
+    turned["images"][0]["ground_truth"].reverse()
+
+    pair = compared(request, turned)["pairs"][0]
+
+    assert [flip["tie"] for flip in pair["flips"]] == [True]
+    assert [c["link"] for c in pair["explanation"]["causes"]] == ["predictions"]
+    assert "another order" in pair["explanation"]["causes"][0]["detail"]
+
+
 def test_a_term_of_one_side_has_no_parts() -> None:
     """Its move is all there is to tell."""
     explanation = obeys_the_laws(article(preset="retinanet"), article(preset="faster_rcnn_rpn"))
