@@ -17,11 +17,9 @@ from posneg.service.engine.content import frames
 from posneg.service.engine.finite import strict
 from posneg.service.engine.rows import Rows
 from posneg.service.errors import InvalidRequest
-from posneg.service.schemas.comparison import Variant, relocated
+from posneg.service.schemas.comparison import MAX_FLIPS, MAX_ROWS, Variant, relocated
 
 Json = dict[str, Any]
-MAX_FLIPS = 10_000
-MAX_ROWS = 100
 
 
 def compare(variants: Sequence[Variant], *, tie_eps: float, max_pairs: int | None = None) -> Json:

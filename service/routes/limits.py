@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from posneg.service.coverage import MAX_LISTED
 from posneg.service.errors import MAX_FAULTS
 from posneg.service.routes.dependencies import MAX_KEY_LENGTH, MAX_PAGE, SettingsDep
+from posneg.service.schemas.comparison import MAX_FLIPS, MAX_ROWS, MAX_VARIANTS
 from posneg.service.schemas.coverage import MAX_INPUT_SIZES, MAX_STRIDES
 from posneg.service.schemas.images import MAX_SCORES
 from posneg.service.schemas.labels import MAX_CLASSES
@@ -29,6 +30,9 @@ FIXED = {
     "max_input_sizes": (MAX_INPUT_SIZES, "count", "Sizes of the input in one request for coverage."),
     "max_strides": (MAX_STRIDES, "count", "Strides in one request for coverage."),
     "max_boxes_listed": (MAX_LISTED, "count", "Unreachable boxes listed for one size; all are counted."),
+    "max_variants": (MAX_VARIANTS, "count", "Variants of one comparison."),
+    "max_flips": (MAX_FLIPS, "rows", "Flips listed for one pair; `flips_left_out` counts the others."),
+    "max_rows": (MAX_ROWS, "rows", "Shares listed for one pair; `rows_left_out` counts the others."),
     "max_tensors": (MAX_TENSORS, "count", "Tensors of one safetensors body."),
     "max_tensors_header": (MAX_HEADER, "bytes", "Header of a safetensors body, the JSON in it included."),
     "max_images": (MAX_IMAGES, "count", "Images of one request to `predict`."),

@@ -19,6 +19,8 @@ from posneg.service.schemas.options import options
 
 Json = dict[str, Any]
 MAX_VARIANTS = 16
+MAX_FLIPS = 10_000
+MAX_ROWS = 100
 TIE_EPS = 1e-9
 LARGEST_TIE_EPS = 1e-3
 OWN = ("preset", "assigner", "loss", "head", "dtype")
