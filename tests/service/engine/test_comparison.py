@@ -157,6 +157,33 @@ def test_an_order_that_decides_is_told() -> None:
     assert "another order" in pair["explanation"]["causes"][0]["detail"]
 
 
+def test_the_largest_shares_come_first_and_the_rest_is_counted() -> None:
+    """At most a hundred rows, by size."""
+    boxes = [[12.0 * n, 0, 12.0 * n + 10, 10] for n in range(80)]
+    request: Json = {
+        "images": [
+            {
+                "id": 1,
+                "ground_truth": [{"box": box, "label": "car"} for box in boxes],
+                "predictions": [
+                    {"box": [v + 0.01 * n for v in box], "label": "car", "score": 0.9}
+                    for n, box in enumerate(boxes)
+                ],
+            }
+        ],
+        "classes": ["car"],
+        "preset": "textbook",
+    }
+    doubled = {"box": {"weight": 2}, "classification": {"weight": 3}}
+
+    explanation = explained(request, {**request, "loss": doubled})
+
+    sizes = [abs(row["value"]) for row in explanation["rows"]]
+    assert (len(sizes), sizes) == (100, sorted(sizes, reverse=True))
+    assert explanation["rows_left_out"] == 80 + 79 - 100  # the first box is met exactly
+    assert {row["part"] for row in explanation["rows"]} == {"weights"}
+
+
 def test_a_term_of_one_side_has_no_parts() -> None:
     """Its move is all there is to tell."""
     explanation = obeys_the_laws(article(preset="retinanet"), article(preset="faster_rcnn_rpn"))
