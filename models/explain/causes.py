@@ -43,6 +43,7 @@ def causes(pair: Pair, found: Outcomes) -> list[Cause]:
         *(c for name in _common(pair) for c in _normalizer_causes(pair, name)),
         *(c for name in _common(pair) for c in _parameter_causes(pair, name, "weights")),
         *(c for name in _common(pair) for c in _parameter_causes(pair, name, "formula")),
+        *(c for name in _common(pair) for c in _report_causes(pair, name)),
         *_term_causes(pair),
     ]
     if not listed and bool(found.flipped.any()):
@@ -173,6 +174,15 @@ def _parameter_causes(pair: Pair, name: str, link: Literal["weights", "formula"]
     ours, theirs = (listed(run, name) for run in pair.runs)
     for detail in differences(f"loss.{name}", ours, theirs):
         yield Cause(link=link, detail=detail, term=name)
+
+
+def _report_causes(pair: Pair, name: str) -> Iterator[Cause]:
+    """A run that reported what today's code does not give for its ingredients."""
+    for run, side in zip(pair.runs, "ab", strict=True):
+        now, told = run.breakdown.terms[name].value.item(), run.value(name)
+        if name in run.reported and not abs(now - told) <= DIVISOR_ROUNDING * max(1.0, abs(now)):
+            detail = f"{name} was reported as {told!r} in {side}; the code of today gives {now!r}"
+            yield Cause(link="formula", detail=detail, term=name)
 
 
 def _term_causes(pair: Pair) -> Iterator[Cause]:

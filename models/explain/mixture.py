@@ -6,7 +6,7 @@ evaluated, whatever assigner made them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -48,6 +48,7 @@ class Run:
 
     `readings` are its inputs as the recipe of run a reads them, and as that of run b does. `region` is the
     ignored box that excuses a prediction, -1 where none does. Labels and columns of scores count `classes`.
+    `reported` are values of terms as somebody else's code, or older code, gave them for these ingredients.
     """
 
     recipe: Recipe
@@ -56,6 +57,11 @@ class Run:
     assignment: Assignment
     region: Int[Tensor, "N"]
     breakdown: Breakdown
+    reported: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, term: str) -> float:
+        """A term's value as it was reported, else as it comes out today."""
+        return self.reported.get(term, self.breakdown.terms[term].value.item())
 
     def divisor(self, term: str) -> Float[Tensor, "B"]:
         """What each image's rows are divided by; the mean over images is part of it."""
@@ -260,12 +266,12 @@ def _at(values: Tensor, rows: Int[Tensor, "U"], missing: int = 0) -> Tensor:
 def _rows_of(predictions: Predictions, rows: Int[Tensor, "U"]) -> Predictions:
     """Some rows of every column, without gradients."""
     columns: dict[str, Any] = {}
-    for field in fields(predictions):
-        value = getattr(predictions, field.name)
+    for column in fields(predictions):
+        value = getattr(predictions, column.name)
         if isinstance(value, ClassScores):
-            columns[field.name] = value.take(rows)
+            columns[column.name] = value.take(rows)
         elif isinstance(value, Tensor):
-            columns[field.name] = value[rows].detach()
+            columns[column.name] = value[rows].detach()
     return replace(predictions, **columns)
 
 

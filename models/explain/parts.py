@@ -107,7 +107,7 @@ def parts_of(pair: Pair, name: str, found: Outcomes) -> TermParts | None:
 
     Slots for which the same ingredients differ are weighed together: the others cannot matter there.
     """
-    values = [run.breakdown.terms[name].value.item() for run in pair.runs]
+    values = [run.value(name) for run in pair.runs]
     marks = differing(pair, name, found)
     slots = {i: torch.zeros(len(found.flipped), dtype=torch.float64) for i in marks}
     key = sum((mark.long() << bit for bit, mark in enumerate(marks.values())), found.flipped.long() * 0)

@@ -1,7 +1,7 @@
 """What moved between two runs, and why: flips, and each term's move split over what may have made it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,20 +28,21 @@ def compare(variants: Sequence[Variant], *, tie_eps: float, max_pairs: int | Non
     A flip whose relative margin is below `tie_eps` in both runs is a tie. Raises as `answer` does, with
     pointers into the whole body.
     """
-    evaluations = [_evaluated(variant, max_pairs) for variant in variants]
-    first = variants[0].name
+    sides = [Side(variant, _evaluated(variant, max_pairs)) for variant in variants]
     return strict(
         {
-            "variants": [
-                {"name": variant.name, **overview(evaluation)}
-                for variant, evaluation in zip(variants, evaluations, strict=True)
-            ],
-            "pairs": [
-                {"a": first, "b": variant.name, **_pair(evaluations[0], evaluation, tie_eps)}
-                for variant, evaluation in zip(variants[1:], evaluations[1:], strict=True)
-            ],
+            "variants": [{"name": side.variant.name, **overview(side.evaluation)} for side in sides],
+            "pairs": [_pair(sides[0], side, tie_eps) for side in sides[1:]],
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A variant and what came of it."""
+
+    variant: Variant
+    evaluation: Evaluation
 
 
 def _evaluated(variant: Variant, max_pairs: int | None) -> Evaluation:
@@ -51,14 +52,16 @@ def _evaluated(variant: Variant, max_pairs: int | None) -> Evaluation:
         raise relocated(problem, variant.place) from problem
 
 
-def _pair(a: Evaluation, b: Evaluation, tie_eps: float) -> Json:
-    slots = _slots(a, b)
-    told = Told(rows=(Rows(a.explained), Rows(b.explained)), slots=slots)
+def _pair(a: Side, b: Side, tie_eps: float) -> Json:
+    slots = _slots(a.evaluation, b.evaluation)
+    told = Told(rows=(Rows(a.evaluation.explained), Rows(b.evaluation.explained)), slots=slots)
     found = outcomes(Pair(runs=(_run(a, (None, None)), _run(b, (None, None))), slots=slots))
     flips = list(_flips(told, found, tie_eps))
     ties = torch.zeros_like(found.flipped)
     ties[[number for number, flip in flips if flip["tie"]]] = True
     return {
+        "a": a.variant.name,
+        "b": b.variant.name,
         "flips": [flip for _, flip in flips[:MAX_FLIPS]],
         "flips_left_out": max(len(flips) - MAX_FLIPS, 0),
         "explanation": _explanation(a, b, found, ties, told),
@@ -73,8 +76,9 @@ def _slots(a: Evaluation, b: Evaluation) -> Slots:
     return side_by_side(*frames(a, b))
 
 
-def _run(own: Evaluation, readers: tuple[Evaluation | None, Evaluation | None]) -> Run:
+def _run(side: Side, readers: tuple[Evaluation | None, Evaluation | None]) -> Run:
     """A run and its inputs as the recipes of both read them; None stands for its own."""
+    own = side.evaluation
     assert own.breakdown is not None, "runs are compared by their loss"
     explained = own.explained
     here = _reading(explained.prepared)
@@ -86,6 +90,7 @@ def _run(own: Evaluation, readers: tuple[Evaluation | None, Evaluation | None]) 
         assignment=explained.assignment,
         region=region_of(explained.prepared.batch, explained.assignment),
         breakdown=own.breakdown,
+        reported={name: v for name, v in side.variant.observed.items() if name in own.recipe.terms},
     )
 
 
@@ -150,16 +155,18 @@ def _flips(told: Told, found: Outcomes, tie_eps: float) -> Iterator[tuple[int, J
         yield slot, {**told.prediction(slot), "reason": reason, "tie": tie, "a": a, "b": b}
 
 
-def _explanation(a: Evaluation, b: Evaluation, found: Outcomes, ties: Tensor, told: Told) -> Json:
+def _explanation(a: Side, b: Side, found: Outcomes, ties: Tensor, told: Told) -> Json:
     try:
-        pair = Pair(runs=(_run(a, (None, b)), _run(b, (a, None))), slots=told.slots)
+        runs = _run(a, (None, b.evaluation)), _run(b, (a.evaluation, None))
     except InvalidRequest as problem:
         return {"unavailable": f"the recipe of one side cannot read what the other sent: {problem.detail}"}
+    pair = Pair(runs=runs, slots=told.slots)
+    ours, theirs = (run.recipe.terms for run in runs)
     terms: dict[str, Json] = {}
     parts: dict[str, TermParts] = {}
-    for name in [*a.recipe.terms, *(n for n in b.recipe.terms if n not in a.recipe.terms)]:
-        if name not in a.recipe.terms or name not in b.recipe.terms:
-            terms[name] = _without_parts(pair, name, f"only {'a' if name in a.recipe.terms else 'b'} has it")
+    for name in [*ours, *(n for n in theirs if n not in ours)]:
+        if name not in ours or name not in theirs:
+            terms[name] = _without_parts(pair, name, f"only {'a' if name in ours else 'b'} has it")
         elif split := parts_of(pair, name, found):
             parts[name] = split
             terms[name] = _parts_json(pair, name, split, found, ties)
@@ -179,9 +186,7 @@ def _explanation(a: Evaluation, b: Evaluation, found: Outcomes, ties: Tensor, to
 
 def _without_parts(pair: Pair, name: str, reason: str) -> Json:
     """A move that cannot be split."""
-    values = [
-        run.breakdown.terms[name].value.item() if name in run.breakdown.terms else 0.0 for run in pair.runs
-    ]
+    values = [run.value(name) if name in run.breakdown.terms else 0.0 for run in pair.runs]
     return {"delta": values[1] - values[0], "unavailable": reason}
 
 

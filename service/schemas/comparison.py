@@ -1,8 +1,8 @@
 """The body of POST /v1/comparisons to what it compares: two sides, or variants of one input."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,11 +71,15 @@ class ComparisonRequest(LossRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A request under a name; `place` leads from a pointer into the request to one into the body."""
+    """A request under a name; `place` leads from a pointer into the request to one into the body.
+
+    `observed` are values of terms that somebody else's code printed for it: they count in place of ours.
+    """
 
     name: str
     request: LossInput
     place: Callable[[str], str] = str
+    observed: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

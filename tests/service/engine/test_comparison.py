@@ -1,14 +1,16 @@
 """Comparisons worked by hand: who gets what of a move, what its cause is called, ties, what has no parts."""
 
 from copy import deepcopy
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from posneg.service.engine.comparison import compare
 from tests.service.engine.asking import article
-from tests.service.engine.comparing import PARTS, compared, explained, obeys_the_laws
+from tests.service.engine.comparing import PARTS, compared, explained, obeys_the_laws, variant
 
 Json = dict[str, Any]
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
@@ -155,6 +157,23 @@ def test_an_order_that_decides_is_told() -> None:
     assert [flip["tie"] for flip in pair["flips"]] == [True]
     assert [c["link"] for c in pair["explanation"]["causes"]] == ["predictions"]
     assert "another order" in pair["explanation"]["causes"][0]["detail"]
+
+
+def test_what_other_code_printed_belongs_to_the_formula() -> None:
+    """The move is between the reported values; what today's code does not account for is the formula's."""
+    a, b = variant("a", article()), variant("b", edited(article(), score=0.6))
+    classification = -log(0.6) - log(0.7) - log(0.8)
+    seen = replace(b, observed={"box": 54.5, "classification": classification})
+
+    explanation = compare([a, seen], tie_eps=1e-9)["pairs"][0]["explanation"]
+
+    assert parts(explanation["terms"]["box"]) == [0, 0, 0, 0, 0, 0.5]
+    assert explanation["terms"]["box"]["delta"] == 0.5
+    assert explanation["terms"]["classification"]["formula"] == 0
+    assert [(c["link"], c.get("term")) for c in explanation["causes"]] == [
+        ("predictions", None),
+        ("formula", "box"),
+    ]
 
 
 def test_the_largest_shares_come_first_and_the_rest_is_counted() -> None:
