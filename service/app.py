@@ -22,6 +22,7 @@ from posneg.service.records import DatabaseSilent, Records, wait_for_database
 from posneg.service.routes import (
     baselines,
     catalog,
+    checks,
     comparisons,
     coverage,
     datasets,
@@ -46,7 +47,18 @@ VERSION = version("posneg")
 GRACE_S = 30
 # Routers are tried in this order, and inference is what hurries.
 SERVING = (inference_protocol, models, health, limits, metrics, problem_pages, documentation)
-TRAINING = (losses, loss_functions, coverage, comparisons, baselines, catalog, datasets, jobs, workers)
+TRAINING = (
+    losses,
+    loss_functions,
+    coverage,
+    comparisons,
+    baselines,
+    checks,
+    catalog,
+    datasets,
+    jobs,
+    workers,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -111,7 +111,7 @@ def load(file: Path) -> Config:
     try:
         checked = _Document.model_validate(document)
     except ValidationError as error:
-        raise _invalid(file, [_fault(e) for e in error.errors()], lines) from None
+        raise _invalid(file, [fault_of(e) for e in error.errors()], lines) from None
     cases = checked.cases or []
     if repeated := list(_repeated(cases)):
         raise _invalid(file, repeated, lines)
@@ -138,7 +138,8 @@ def _line(pointer: str, lines: dict[str, int]) -> int:
     return lines.get(pointer, 1)
 
 
-def _fault(error: Any) -> Fault:  # noqa: ANN401 - pydantic calls it a TypedDict, but only for its checkers
+def fault_of(error: Any) -> Fault:  # noqa: ANN401 - pydantic calls it a TypedDict, but only for its checkers
+    """One complaint of pydantic, with a JSON pointer and what may have been meant."""
     location = error["loc"]
     detail = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from posneg.service.checks import forms
 from posneg.service.checks.baseline import Match
 from posneg.service.checks.compare import Comparison, Flip, TermMove
 from posneg.service.errors import BaselineIncompatible, BaselineMissing, ServiceError, Unavailable
@@ -146,17 +147,7 @@ def flip_reason(flip: Flip) -> str:
 
 def flip_line(flip: Flip) -> str:
     """One flip in one line: both sides with reason and margin."""
-    sides = " → ".join(
-        _side_text(_side_json(flip, n, m)) for n, m in (("before", flip.before), ("now", flip.now))
-    )
-    return f"image {flip.image!r}, prediction {flip.prediction!r}: {sides}  {flip_reason(flip)}"
-
-
-def _side_text(side: dict[str, Any]) -> str:
-    about = [f"ground truth {side['ground_truth']!r}"] if side["ground_truth"] is not None else []
-    about += [side["reason"]] if side["reason"] else []
-    about += [f"margin {side['margin']:.4g}"] if side["margin"] is not None else []
-    return f"{side['state']} ({', '.join(about)})" if about else str(side["state"])
+    return forms.flip_line(_flip_json(flip))
 
 
 def as_json(report: Report) -> str:
@@ -166,46 +157,22 @@ def as_json(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """The report for a pull request's comment."""
-    lines = [
-        f"# posneg check: {report.verdict}",
-        "",
-        f"{report.compared} of {len(report.cases)} cases compared.",
-    ]
-    lines += [f"- stale baseline: `{name}`" for name in report.stale]
-    for case in report.cases:
-        lines += ["", f"## {case.name}: {case.verdict}", "", *_case_markdown(case)]
-    return "\n".join(lines) + "\n"
+    return forms.markdown(report.to_json())
 
 
-def _case_markdown(case: CaseReport) -> Iterator[str]:
-    if case.problem:
-        yield case.problem.detail
-        yield from (f"- `{fault.pointer}`: {fault.detail}" for fault in case.problem.faults)
-    if found := case.comparison:
-        yield "| term | baseline | now | delta | moved |"
-        yield "|---|---:|---:|---:|---|"
-        for term in found.terms:
-            cells = (term.name, *map(number, (term.baseline, term.now, delta(term))))
-            yield f"| {' | '.join(cells)} | {'; '.join(term.changes) or 'no'} |"
-        yield ""
-        yield from (f"- {line}" for line in notes(found))
-        yield from (f"- {flip_line(flip)}" for flip in found.flips)
+def as_junit(report: Report) -> str:
+    """The report for a CI's list of tests."""
+    return forms.junit(report.to_json())
 
 
-def notes(found: Comparison) -> Iterator[str]:
-    """What there is to say of a comparison besides its terms and flips: verdict, counts, images, causes."""
-    if found.verdict_moved:
-        yield f"verdict: {found.verdicts[0]} → {found.verdicts[1]}"
-    for name, (before, now) in found.counts.items():
-        yield f"count {name}: {before} → {now}"
-    yield from found.images
-    label = "cause" if found.moved else "warning"
-    yield from (f"{label}: {cause.detail}" for cause in found.causes)
+def notes(case: CaseReport) -> Iterator[str]:
+    """What there is to say of a compared case besides its terms and flips."""
+    return forms.notes(_case_json(case))
 
 
-def number(value: float | None) -> str:
-    """A number for people: nine digits, a dash where there is none."""
-    return "-" if value is None else f"{value:.9g}"
-
-
-FORMS: dict[str, Callable[[Report], str]] = {"md": as_markdown, "json": as_json}
+FORMS: dict[str, tuple[str, Callable[[Report], str]]] = {
+    "md": ("md", as_markdown),
+    "json": ("json", as_json),
+    "junit": ("xml", as_junit),
+}
+"""Form → the ending of its file, and what writes it."""

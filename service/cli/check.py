@@ -40,7 +40,9 @@ def record(
 def check(
     config: ConfigFile = Path("posneg.yaml"),
     case: CasePattern = "*",
-    report: Annotated[str, typer.Option(help="Also write reports: md, json, or both as md,json.")] = "",
+    report: Annotated[
+        str, typer.Option(help="Also write reports: md, json, junit, or several as md,junit.")
+    ] = "",
     output: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path(),
     fail_on: Annotated[
         Literal["moved", "assignment", "any"], typer.Option(help="What exits with 1; see docs/ci.md.")
@@ -82,10 +84,11 @@ def _write(found: "Report", forms: list[str], output: Path) -> None:
     from posneg.service.checks.report import FORMS
 
     for form in forms:
-        file = output / f"posneg-check.{form}"
+        ending, write = FORMS[form]
+        file = output / f"posneg-check.{ending}"
         try:
             output.mkdir(parents=True, exist_ok=True)
-            file.write_text(FORMS[form](found), encoding="utf-8")
+            file.write_text(write(found), encoding="utf-8")
         except OSError as error:
             raise BadRequest(f"cannot write {file}: {error.strerror}") from error
         typer.echo(f"wrote {file}", err=True)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from posneg.service.checks.report import CaseReport, Report, delta, flip_line, notes, number
+from posneg.service.checks.forms import number
+from posneg.service.checks.report import CaseReport, Report, delta, flip_line, notes
 
 PIPE_WIDTH = 160  # where there is no terminal to fit into, columns must not be cut
 
@@ -132,7 +133,7 @@ def _print_case(out: Console, case: CaseReport) -> None:
             changes = "; ".join(term.changes) or "no"
             made.add_row(term.name, changes, *map(number, (term.baseline, term.now, delta(term))))
         out.print(made)
-        lines += [f"  {note}" for note in notes(found)]
+        lines += [f"  {note}" for note in notes(case)]
         lines += [f"  {'tie' if flip.tie else 'flip'}: {flip_line(flip)}" for flip in found.flips]
     for line in lines:
         out.print(Text(line), soft_wrap=True)

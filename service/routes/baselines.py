@@ -14,14 +14,17 @@ from posneg.service.routes.body import encoding_of, inflate, read_body
 from posneg.service.routes.conditional import entity_tag, not_modified, require_match
 from posneg.service.routes.dependencies import RecordsDep, SettingsDep, WindowDep
 from posneg.service.routes.line import JSON, is_json, line_of
-from posneg.service.schemas.checks import Baseline, BaselineFile, BaselinePage
+from posneg.service.schemas.checks import BASELINE_EXAMPLE, Baseline, BaselineFile, BaselinePage
 from posneg.service.schemas.decoding import decode
 from posneg.service.schemas.loss_request import inlined_schema
 
 router = APIRouter(tags=["checks"])
 PATH = "/v1/baselines/{name:path}"
 BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {JSON: {"schema": inlined_schema(BaselineFile)}}}
+    "requestBody": {
+        "required": True,
+        "content": {JSON: {"schema": inlined_schema(BaselineFile), "example": BASELINE_EXAMPLE}},
+    }
 }
 
 
