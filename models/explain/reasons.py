@@ -14,6 +14,29 @@ from posneg.models.pairs import best_in_group
 from posneg.models.types import Assignment, Batch, Trace
 
 NO_PAIR = "NOT_A_CANDIDATE"
+CODES = frozenset(
+    {
+        "TOP_K",
+        "ABOVE_THRESHOLD",
+        "LOW_QUALITY_MATCH",
+        "HUNGARIAN",
+        "DYNAMIC_K",
+        "BELOW_THRESHOLD",
+        "IN_IGNORE_BAND",
+        "RANK_OUT_OF_TOPK",
+        "NO_CENTER_INSIDE",
+        "OUT_OF_SCALE_RANGE",
+        "LOST_CONFLICT",
+        "NOT_A_CANDIDATE",
+        "HUNGARIAN_UNMATCHED",
+        "IGNORED_BY_REGION",
+        "NOT_SAMPLED",
+        "NONFINITE",
+        "DEGENERATE",
+        "NO_PREDICTIONS",
+    }
+)
+"""Every reason that an answer may give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,30 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posneg.models.assigners import assigner
-from posneg.models.explain.reasons import explain
+from posneg.models.explain.reasons import CODES, explain
 from posneg.models.types import Assignment, Batch, ClassScores
 from tests.models.scenes import cast, join, pick, scenes, split, to_device
 
-REASONS = {
-    "TOP_K",
-    "ABOVE_THRESHOLD",
-    "LOW_QUALITY_MATCH",
-    "HUNGARIAN",
-    "DYNAMIC_K",
-    "BELOW_THRESHOLD",
-    "IN_IGNORE_BAND",
-    "RANK_OUT_OF_TOPK",
-    "NO_CENTER_INSIDE",
-    "OUT_OF_SCALE_RANGE",
-    "LOST_CONFLICT",
-    "NOT_A_CANDIDATE",
-    "HUNGARIAN_UNMATCHED",
-    "IGNORED_BY_REGION",
-    "NOT_SAMPLED",
-    "NONFINITE",
-    "DEGENERATE",
-    "NO_PREDICTIONS",
-}
 few = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -65,7 +45,7 @@ def assert_sound(batch: Batch, result: Assignment) -> None:
     assert ((result.iou >= 0) & (result.iou <= 1 + 1e-6)).all()
     assert ((result.quality >= 0) & (result.quality <= 1 + 1e-6)).all()
     assert result.reason is not None
-    assert set(result.reasons) <= REASONS
+    assert set(result.reasons) <= CODES
     assert ((result.reason >= 0) & (result.reason < len(result.reasons))).all()
 
 
@@ -100,7 +80,7 @@ def test_positives_are_inside_and_negatives_outside(name: str, flavor: str, batc
 
     found = explain(batch, result)
 
-    assert set(found.prediction_reason) <= REASONS
+    assert set(found.prediction_reason) <= CODES
     told = found.prediction_pair >= 0
     margin = found.verdicts.margin[found.prediction_pair[told]]
     assert not (margin[result.positive[told]] < 0).any()
@@ -110,7 +90,7 @@ def test_positives_are_inside_and_negatives_outside(name: str, flavor: str, batc
         matched.tolist(), batch.ground_truth.ignore.tolist(), found.ground_truth_reason, strict=True
     ):
         assert (reason is None) == (got or ignored)
-        assert reason is None or reason in REASONS
+        assert reason is None or reason in CODES
     pairs = found.prediction_pair[result.positive]
     assert result.trace is not None
     assert (pairs >= 0).all()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posneg.models.explain.reasons import CODES
 from posneg.models.presets import preset, resolve
 from posneg.service.engine import answer
 from posneg.service.engine.scores import softmax
@@ -15,26 +16,6 @@ from posneg.service.schemas.losses import parse
 from tests.service.engine.asking import CLASSES, EDGES, article, ask, dense_requests, sparse_requests
 
 Json = dict[str, Any]
-REASONS = {
-    "TOP_K",
-    "ABOVE_THRESHOLD",
-    "LOW_QUALITY_MATCH",
-    "HUNGARIAN",
-    "DYNAMIC_K",
-    "BELOW_THRESHOLD",
-    "IN_IGNORE_BAND",
-    "RANK_OUT_OF_TOPK",
-    "NO_CENTER_INSIDE",
-    "OUT_OF_SCALE_RANGE",
-    "LOST_CONFLICT",
-    "NOT_A_CANDIDATE",
-    "HUNGARIAN_UNMATCHED",
-    "IGNORED_BY_REGION",
-    "NOT_SAMPLED",
-    "NONFINITE",
-    "DEGENERATE",
-    "NO_PREDICTIONS",
-}
 
 
 def near(value: float) -> Any:
@@ -112,7 +93,7 @@ def check_rows(image: Json) -> None:
     """States and reasons are among the contract's; matches agree from both sides."""
     for row in image["predictions"]:
         assert row["state"] in ("positive", "negative", "ignored")
-        assert row["reason"] in REASONS
+        assert row["reason"] in CODES
         if row["state"] == "positive":
             assert row["index"] in image["ground_truth"][row["ground_truth_index"]]["prediction_indices"]
             assert row["margin"] is None or row["margin"] >= 0
@@ -122,7 +103,7 @@ def check_rows(image: Json) -> None:
         assert row["state"] in ("assigned", "unassigned", "ignored")
         assert (row["state"] == "assigned") == bool(row["predictions"])
         if row["state"] == "unassigned":
-            assert row["reason"] in REASONS
+            assert row["reason"] in CODES
 
 
 PLAIN = [name for name in preset if "strides" not in resolve(name).needs]
