@@ -26,6 +26,15 @@ STOP_S = 60
 SERVE = [str(Path(sys.executable).with_name("posneg")), "serve"]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
+
+
 @dataclass
 class Server:
     """A service in a process of its own, on a real socket."""
