@@ -1,5 +1,6 @@
 """What the database knows: one table a kind of thing, SQLite or Postgres by URL, SQLAlchemy Core."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ log = structlog.get_logger()
 PATIENCE_S = 60.0
 CONNECT_S = 5
 PAUSE_S = 0.5
+BUSY_S = 30
 
 metadata = sa.MetaData(
     naming_convention={  # a later revision can only change what has a name
@@ -186,12 +188,29 @@ class Records:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - whatever the driver calls a connection
     connection.isolation_level = None  # the driver would begin a transaction at the first write, too late
-    connection.execute("PRAGMA busy_timeout=30000")
-    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
+    _write_ahead(connection)
     connection.execute(
         "PRAGMA synchronous=NORMAL"
     )  # safe in WAL: a crash of the machine loses no consistency
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _write_ahead(connection: Any) -> None:  # noqa: ANN401 - whatever the driver calls a connection
+    """Switch to WAL, which the file remembers.
+
+    SQLite does not wait for the lock that the switch takes, so that of several first connections all but one
+    would be refused.
+    """
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
